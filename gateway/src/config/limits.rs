@@ -1,0 +1,146 @@
+//! Every limit of a node, in one table: name, unit, default, allowed range, what happens when it is reached, the metric
+//! that shows it and the test that proves it. `tests/tidy.rs` checks each row.
+
+use serde::Deserialize;
+
+macro_rules! limits {
+    ($($(#[$doc:meta])* $name:ident: $unit:literal = $default:literal in $min:literal..=$max:literal,
+        reached: $reached:literal, metric: $metric:literal, test: $test:literal;)*) => {
+        /// The limits in force. Each is set by `limits.<name>` in the configuration.
+        #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Limits { $($(#[$doc])* pub $name: u64,)* }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        impl Limits {
+            /// The whole table, for documents and for the test that checks it.
+            pub const TABLE: &'static [LimitRow] = &[$(LimitRow {
+                name: stringify!($name), unit: $unit, default: $default, min: $min, max: $max,
+                reached: $reached, metric: $metric, test: $test,
+            }),*];
+
+            /// Every limit with its value in force.
+            #[must_use]
+            pub fn values(&self) -> Vec<(&'static LimitRow, u64)> {
+                Self::TABLE.iter().zip([$(self.$name),*]).collect()
+            }
+        }
+    };
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitRow {
+    pub name: &'static str,
+    pub unit: &'static str,
+    pub default: u64,
+    pub min: u64,
+    pub max: u64,
+    pub reached: &'static str,
+    pub metric: &'static str,
+    pub test: &'static str,
+}
+
+limits! {
+    /// Connections that one node holds.
+    connections_max: "connections" = 18000 in 1..=1000000,
+        reached: "the upgrade is answered with 503 and Retry-After", metric: "hallway_connections_refused_total",
+        test: "a_full_node_says_503_and_when_to_come_back";
+    /// Connections that have not said a valid hello yet.
+    unidentified_max: "connections" = 2000 in 1..=1000000,
+        reached: "the upgrade is answered with 503 and Retry-After", metric: "hallway_connections_refused_total",
+        test: "sockets_that_never_authenticate_are_capped_and_closed";
+    /// Connections of one user on this node.
+    user_connections_max: "connections" = 50 in 1..=10000,
+        reached: "hello is refused with limit_reached", metric: "hallway_errors_total",
+        test: "a_user_has_a_bounded_number_of_devices";
+    /// Time for the HTTP request head, and then for a valid hello.
+    hello_timeout_ms: "milliseconds" = 10000 in 100..=120000,
+        reached: "the connection is closed with 4004", metric: "hallway_connections_closed_total",
+        test: "sockets_that_never_authenticate_are_capped_and_closed";
+    /// The server pings this often.
+    heartbeat_interval_ms: "milliseconds" = 25000 in 100..=600000,
+        reached: "a ping is sent", metric: "hallway_connections_closed_total",
+        test: "a_silent_client_is_closed_by_the_heartbeat";
+    /// Silence after which a client counts as gone.
+    heartbeat_timeout_ms: "milliseconds" = 60000 in 200..=1200000,
+        reached: "the connection is closed with 4001", metric: "hallway_connections_closed_total",
+        test: "a_silent_client_is_closed_by_the_heartbeat";
+    /// Time in which a client with waiting bytes must take at least one.
+    write_timeout_ms: "milliseconds" = 30000 in 100..=600000,
+        reached: "the connection is closed with 4002", metric: "hallway_connections_closed_total",
+        test: "a_reader_that_takes_no_byte_is_closed_by_the_write_timeout";
+    /// Largest message from a client.
+    message_max_bytes: "bytes" = 131072 in 1024..=1048576,
+        reached: "the connection is closed with 1009", metric: "hallway_connections_closed_total",
+        test: "a_message_of_one_mebibyte_is_refused_and_nothing_is_lost";
+    /// WebSocket frames that one message may come in, and control frames between two messages.
+    message_frames_max: "frames" = 256 in 1..=65536,
+        reached: "the connection is closed with 4502", metric: "hallway_connections_closed_total",
+        test: "a_fragment_flood_is_closed";
+    /// Bytes waiting for one client that does not read fast enough.
+    backlog_max_bytes: "bytes" = 262144 in 16384..=16777216,
+        reached: "its streams turn Behind and are read from the log later", metric: "hallway_lagging_total",
+        test: "a_reader_that_stops_costs_nobody_else_anything";
+    /// The kernel's send buffer of one connection.
+    socket_send_buffer_bytes: "bytes" = 65536 in 4096..=4194304,
+        reached: "bytes wait in the backlog", metric: "hallway_backlog_bytes",
+        test: "a_reader_that_stops_costs_nobody_else_anything";
+    /// Bytes waiting for all clients of the node together.
+    backlogs_max_bytes: "bytes" = 1073741824 in 1048576..=1099511627776,
+        reached: "the connection with the oldest waiting byte is closed with 4003", metric: "hallway_connections_closed_total",
+        test: "the_memory_budget_closes_the_slowest_first";
+    /// Requests of one connection that are being carried out.
+    requests_in_flight_max: "requests" = 64 in 1..=1024,
+        reached: "nothing more is read from it until one is answered", metric: "hallway_requests_in_flight",
+        test: "requests_beyond_the_limit_wait_and_are_all_answered";
+    /// Requests of one connection per second, and as many at once.
+    requests_per_second_max: "requests per second" = 2000 in 1..=1000000,
+        reached: "rate_limited with retry_after_ms; nothing is lost", metric: "hallway_errors_total",
+        test: "a_request_flood_is_told_when_to_come_back";
+    /// Writes that wait for the store.
+    writer_queue_max: "writes" = 8192 in 1..=1000000,
+        reached: "overloaded, definite", metric: "hallway_errors_total",
+        test: "a_full_writer_queue_refuses_definitely";
+    /// Time a write may wait before it is handed to the store.
+    writer_wait_max_ms: "milliseconds" = 3000 in 10..=60000,
+        reached: "store_unavailable, definite", metric: "hallway_errors_total",
+        test: "a_write_that_waits_too_long_is_refused_definitely";
+    /// Time the store may take for a batch.
+    store_timeout_ms: "milliseconds" = 3000 in 10..=60000,
+        reached: "outcome_unknown for every write of the batch", metric: "hallway_errors_total",
+        test: "a_store_that_does_not_answer_is_an_unknown_outcome";
+    /// Events in one page read from the store.
+    page_events_max: "events" = 500 in 1..=10000,
+        reached: "the next page is read after it", metric: "hallway_store_pages_total",
+        test: "a_long_absence_comes_in_pages_without_a_gap";
+    /// Recent events kept in memory per stream.
+    ring_events_max: "events" = 256 in 1..=65536,
+        reached: "the oldest is forgotten and read from the store", metric: "hallway_ring_bytes",
+        test: "a_storm_of_reconnects_costs_few_history_reads";
+    /// Bytes of recent events kept per stream.
+    ring_max_bytes: "bytes" = 131072 in 1024..=16777216,
+        reached: "the oldest is forgotten and read from the store", metric: "hallway_ring_bytes",
+        test: "rings_are_bounded_in_bytes";
+    /// Events held per stream while a gap before them is filled.
+    held_events_max: "events" = 256 in 1..=65536,
+        reached: "later ones are forgotten and read from the store", metric: "hallway_gaps_total",
+        test: "a_gap_holds_a_bounded_number_of_events";
+    /// Events and orders waiting for one lane.
+    lane_inbox_max: "entries" = 65536 in 16..=16777216,
+        reached: "the streams that did not fit turn Behind and are read from the log", metric: "hallway_lane_overflows_total",
+        test: "a_full_lane_inbox_loses_nothing";
+    /// Time a stream's state outlives its last local reader.
+    stream_linger_ms: "milliseconds" = 60000 in 0..=3600000,
+        reached: "it is forgotten", metric: "hallway_streams",
+        test: "streams_without_readers_are_forgotten";
+    /// Time a whole drain may take.
+    drain_deadline_ms: "milliseconds" = 20000 in 100..=600000,
+        reached: "what is left is closed at once and counted as forced", metric: "hallway_connections_closed_total",
+        test: "sigterm_drains_and_says_when_to_come_back";
+}

@@ -1,0 +1,5 @@
+//! Configuration: file < environment < flags.
+
+pub mod limits;
+
+pub use limits::Limits;

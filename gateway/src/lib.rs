@@ -1,0 +1,3 @@
+//! The Hallway node as a library. `main` is thin.
+pub mod config;
+pub mod telemetry;

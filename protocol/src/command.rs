@@ -1,0 +1,415 @@
+//! What a client may ask.
+//!
+//! In JSON a request is `{"id": 1, "command": {"message.send": {…}}}`. Every request gets exactly one reply (or error)
+//! with its `id`. Commands that write carry a nonce: repeating one with the same nonce is always safe.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Epoch, MessageId, Nonce, RoomId, UserId};
+use crate::meta::Meta;
+use crate::model::{History, Member, Message, MyRoom, Role, RoomInfo, Visibility};
+use crate::position::{Position, Seq, StreamId};
+
+/// A command with the number by which its reply is recognised.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    pub id: u64,
+    pub command: Command,
+}
+
+/// Defines [`Command`] and [`Reply`] with their one table of wire names and kind numbers.
+macro_rules! commands {
+    ($($kind:literal $wire:literal $variant:ident($params:ty) -> $reply:ty;)*) => {
+        /// Every command, as JSON sees it: `{"room.join": {…}}`.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum Command { $(#[serde(rename = $wire)] $variant($params),)* }
+
+        /// The answer to a command, under the command's own name.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum Reply { $(#[serde(rename = $wire)] $variant($reply),)* }
+
+        impl Command {
+            /// Every kind number with its wire name.
+            pub const KINDS: &'static [(u16, &'static str)] = &[$(($kind, $wire)),*];
+
+            /// Number of this command in binary frames. Released numbers never change.
+            #[must_use]
+            pub fn kind(&self) -> u16 {
+                match self { $(Self::$variant(_) => $kind,)* }
+            }
+
+            /// Name of this command in JSON, documents, metrics and logs.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $wire,)* }
+            }
+
+            pub(crate) fn write_postcard(&self, out: Vec<u8>) -> postcard::Result<Vec<u8>> {
+                match self { $(Self::$variant(params) => postcard::to_extend(params, out),)* }
+            }
+
+            /// Reads the parameters of a known kind; `None` for a kind that this version does not know.
+            pub(crate) fn read_postcard(kind: u16, bytes: &[u8]) -> Option<postcard::Result<(Self, &[u8])>> {
+                match kind {
+                    $($kind => Some(postcard::take_from_bytes::<$params>(bytes).map(|(params, rest)| (Self::$variant(params), rest))),)*
+                    _ => None,
+                }
+            }
+        }
+
+        impl Reply {
+            /// Number of the command that this answers.
+            #[must_use]
+            pub fn kind(&self) -> u16 {
+                match self { $(Self::$variant(_) => $kind,)* }
+            }
+
+            pub(crate) fn write_postcard(&self, out: Vec<u8>) -> postcard::Result<Vec<u8>> {
+                match self { $(Self::$variant(reply) => postcard::to_extend(reply, out),)* }
+            }
+
+            /// Reads the reply of a known kind; `None` for a kind that this version does not know.
+            pub(crate) fn read_postcard(kind: u16, bytes: &[u8]) -> Option<postcard::Result<(Self, &[u8])>> {
+                match kind {
+                    $($kind => Some(postcard::take_from_bytes::<$reply>(bytes).map(|(reply, rest)| (Self::$variant(reply), rest))),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    1 "hello" Hello(Hello) -> Welcome;
+    2 "sync" Sync(Sync) -> SyncStarted;
+    3 "ping" Ping(Ping) -> Pong;
+    4 "auth.refresh" AuthRefresh(AuthRefresh) -> Refreshed;
+    10 "room.create" RoomCreate(RoomCreate) -> Committed;
+    11 "room.update" RoomUpdate(RoomUpdate) -> Committed;
+    12 "room.archive" RoomArchive(RoomArchive) -> Committed;
+    13 "room.join" RoomJoin(RoomJoin) -> Committed;
+    14 "room.leave" RoomLeave(RoomLeave) -> Committed;
+    15 "room.invite" RoomInvite(RoomInvite) -> Committed;
+    16 "room.remove" RoomRemove(RoomRemove) -> Committed;
+    17 "room.list" RoomList(RoomList) -> Rooms;
+    18 "room.members" RoomMembers(RoomMembers) -> Members;
+    19 "direct.open" DirectOpen(DirectOpen) -> Committed;
+    30 "message.send" MessageSend(MessageSend) -> Committed;
+    31 "message.edit" MessageEdit(MessageEdit) -> Committed;
+    32 "message.delete" MessageDelete(MessageDelete) -> Committed;
+    33 "message.react" MessageReact(MessageReact) -> Committed;
+    34 "message.history" MessageHistory(MessageHistory) -> HistoryPage;
+    40 "read.mark" ReadMark(ReadMark) -> Marked;
+    50 "typing" Typing(Typing) -> Done;
+    51 "signal" Signal(Signal) -> Done;
+}
+
+/// First command of every connection: who is there, and where they stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// JWT. May be left out when it came in the `Authorization` header.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// Name of the client library or application, at most 64 bytes.
+    #[serde(default)]
+    pub client_name: Option<String>,
+    /// Its version, at most 64 bytes.
+    #[serde(default)]
+    pub client_version: Option<String>,
+    /// Highest minor of protocol v1 that the client knows.
+    #[serde(default)]
+    pub protocol_minor: u16,
+    /// One for each stream that the client already holds, at most 1,001.
+    #[serde(default)]
+    pub positions: Vec<Position>,
+    /// "Too far behind, give me the latest": most missed events that the client wants per stream. Without it: all.
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Names this connection in logs.
+    pub session: String,
+    pub user: UserId,
+    pub epoch: Epoch,
+    /// The smaller of both sides' minors.
+    pub protocol_minor: u16,
+    pub server_version: String,
+    /// The server pings this often; a client that hears nothing for twice as long should reconnect.
+    pub heartbeat_interval_ms: u64,
+    /// When the token ends; refresh it before with `auth.refresh`.
+    pub token_expires_at_ms: u64,
+    /// All rooms of this person.
+    pub rooms: Vec<MyRoom>,
+}
+
+/// Brings the given streams up to date again, as `hello` did; other streams stay as they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sync {
+    pub positions: Vec<Position>,
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncStarted {
+    pub epoch: Epoch,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ping {}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pong {
+    /// The node's clock, milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthRefresh {
+    pub token: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refreshed {
+    pub token_expires_at_ms: u64,
+}
+
+/// A durable change was committed: this is the acknowledgement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    pub stream: StreamId,
+    pub epoch: Epoch,
+    /// Number of its (last) event in the stream. It does not move the client's position.
+    pub seq: Seq,
+    pub at_ms: u64,
+    /// The message it is about.
+    pub id: Option<MessageId>,
+    /// The same nonce had been committed before; this is the first result again.
+    pub repeated: bool,
+}
+
+/// Makes a channel; the creator becomes its owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomCreate {
+    pub nonce: Nonce,
+    pub room: RoomId,
+    pub visibility: Visibility,
+    /// Without it: `all` for public rooms, `since_join` for private ones.
+    #[serde(default)]
+    pub history: Option<History>,
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+/// Changes what is given, leaves the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomUpdate {
+    pub nonce: Nonce,
+    pub room: RoomId,
+    #[serde(default)]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub visibility: Option<Visibility>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomArchive {
+    pub nonce: Nonce,
+    pub room: RoomId,
+}
+
+/// Joins a public room. Joining again changes nothing and answers with the first joining.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomJoin {
+    pub nonce: Nonce,
+    pub room: RoomId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomLeave {
+    pub nonce: Nonce,
+    pub room: RoomId,
+}
+
+/// Makes someone a member, or changes a member's role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomInvite {
+    pub nonce: Nonce,
+    pub room: RoomId,
+    pub user: UserId,
+    pub role: Role,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomRemove {
+    pub nonce: Nonce,
+    pub room: RoomId,
+    pub user: UserId,
+}
+
+/// Which rooms to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomScope {
+    /// Those that the asker is a member of.
+    Mine,
+    /// Public channels that are not archived.
+    Public,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomList {
+    pub scope: RoomScope,
+    /// `next` of the page before.
+    #[serde(default)]
+    pub cursor: Option<String>,
+    /// 1 to 100; without it 50.
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rooms {
+    pub rooms: Vec<RoomInfo>,
+    pub next: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomMembers {
+    pub room: RoomId,
+    #[serde(default)]
+    pub cursor: Option<String>,
+    /// 1 to 100; without it 50.
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Members {
+    pub members: Vec<Member>,
+    pub next: Option<String>,
+}
+
+/// Opens the direct room with someone; always the same room for the same two people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectOpen {
+    pub nonce: Nonce,
+    pub user: UserId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageSend {
+    pub nonce: Nonce,
+    pub room: RoomId,
+    /// Chosen by the client, or by the server when left out.
+    #[serde(default)]
+    pub id: Option<MessageId>,
+    /// 1 byte to 16 KiB.
+    pub text: String,
+    #[serde(default)]
+    pub reply_to: Option<MessageId>,
+    /// At most 50.
+    #[serde(default)]
+    pub mentions: Vec<UserId>,
+    #[serde(default)]
+    pub meta: Option<Meta>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageEdit {
+    pub nonce: Nonce,
+    pub room: RoomId,
+    pub id: MessageId,
+    pub text: String,
+    #[serde(default)]
+    pub mentions: Vec<UserId>,
+    #[serde(default)]
+    pub meta: Option<Meta>,
+    /// The version that the edit was made on; a newer one in the store refuses it. Without it: whatever is there.
+    #[serde(default)]
+    pub version: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageDelete {
+    pub nonce: Nonce,
+    pub room: RoomId,
+    pub id: MessageId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageReact {
+    pub nonce: Nonce,
+    pub room: RoomId,
+    pub id: MessageId,
+    /// 1 to 32 bytes, no control characters.
+    pub emoji: String,
+    /// Takes the emoji away again.
+    #[serde(default)]
+    pub remove: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    Older,
+    Newer,
+}
+
+/// Messages of a room, page by page, either way. Moves no position.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageHistory {
+    pub room: RoomId,
+    pub direction: Direction,
+    /// `older` or `newer` of a page. Without it: from the newest (older) or the oldest (newer) message on.
+    #[serde(default)]
+    pub cursor: Option<String>,
+    /// 1 to 100; without it 50.
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryPage {
+    /// Ascending by `seq`, whatever the direction.
+    pub messages: Vec<Message>,
+    /// Continues before the first message; null when nothing older may be seen.
+    pub older: Option<String>,
+    /// Continues after the last message; null when there is nothing newer yet.
+    pub newer: Option<String>,
+}
+
+/// Everything up to `seq` was read. Only moves forward.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadMark {
+    pub room: RoomId,
+    pub seq: Seq,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marked {
+    pub read_seq: Seq,
+    pub unread: u64,
+}
+
+/// Ephemeral: not stored, may be dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Typing {
+    pub room: RoomId,
+    pub active: bool,
+}
+
+/// Ephemeral data for everyone who is in the room right now: not stored, may be dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signal {
+    pub room: RoomId,
+    /// What it is, in the application's words: 1 to 64 visible ASCII characters.
+    pub name: String,
+    #[serde(default)]
+    pub data: Option<Meta>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {}

@@ -1,0 +1,96 @@
+//! What happened in a stream.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{MessageId, RoomId, UserId};
+use crate::model::{Message, Role, RoomInfo};
+use crate::position::{Seq, StreamId};
+
+/// One durable change. It was committed before anyone heard of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    pub stream: StreamId,
+    pub seq: Seq,
+    /// The store's clock, milliseconds since 1970. Not an order.
+    pub at_ms: u64,
+    pub body: EventBody,
+}
+
+/// Defines [`EventBody`] with its table of wire names and kind numbers.
+macro_rules! events {
+    ($($(#[$doc:meta])* $kind:literal $wire:literal $variant:ident { $($(#[$fdoc:meta])* $field:ident: $type:ty),* $(,)? })*) => {
+        /// Kinds of event, as JSON sees them: `{"message.created": {…}}`.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum EventBody {
+            $($(#[$doc])* #[serde(rename = $wire)] $variant($variant),)*
+        }
+
+        $($(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct $variant { $($(#[$fdoc])* pub $field: $type,)* })*
+
+        impl EventBody {
+            /// Every kind number with its wire name.
+            pub const KINDS: &'static [(u16, &'static str)] = &[$(($kind, $wire)),*];
+
+            /// Number of this kind in binary frames. Released numbers never change.
+            #[must_use]
+            pub fn kind(&self) -> u16 {
+                match self { $(Self::$variant(_) => $kind,)* }
+            }
+
+            /// Name of this kind in JSON.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $wire,)* }
+            }
+
+            pub(crate) fn write_postcard(&self, out: Vec<u8>) -> postcard::Result<Vec<u8>> {
+                match self { $(Self::$variant(body) => postcard::to_extend(body, out),)* }
+            }
+
+            /// Reads the body of a known kind; `None` for a kind that this version does not know.
+            pub(crate) fn read_postcard(kind: u16, bytes: &[u8]) -> Option<postcard::Result<(Self, &[u8])>> {
+                match kind {
+                    $($kind => Some(postcard::take_from_bytes::<$variant>(bytes).map(|(body, rest)| (Self::$variant(body), rest))),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+events! {
+    /// A room's first event.
+    1 "room.created" RoomCreated { info: RoomInfo, by: UserId }
+    /// Settings changed; the room as it is now.
+    2 "room.updated" RoomUpdated { info: RoomInfo, by: UserId }
+    /// Nothing can be written any more; everything can still be read.
+    3 "room.archived" RoomArchived { by: UserId }
+    /// Someone became a member.
+    4 "member.joined" MemberJoined { user: UserId, role: Role, by: UserId }
+    /// A member's role changed.
+    5 "member.updated" MemberUpdated { user: UserId, role: Role, by: UserId }
+    /// Someone left (`by` themselves) or was removed. The last event that they get.
+    6 "member.removed" MemberRemoved { user: UserId, by: UserId }
+    /// A new message. In a sync it is the message as it is now.
+    7 "message.created" MessageCreated { message: Message }
+    /// A message was edited; it as it is now.
+    8 "message.edited" MessageEdited { message: Message }
+    /// A message was deleted; its text is gone everywhere.
+    9 "message.deleted" MessageDeleted { id: MessageId, version: u32, by: UserId }
+    /// An emoji was put under a message, or taken away.
+    10 "message.reacted" MessageReacted { id: MessageId, user: UserId, emoji: String, removed: bool }
+    /// User stream: the own membership of a room began, changed or (`role: null`) ended.
+    11 "membership.changed" MembershipChanged {
+        room: RoomId,
+        role: Option<Role>,
+        /// Event of the room's stream that this is about. Of two, the greater holds.
+        room_seq: Seq,
+        /// As in the room list; 0 when the membership ended.
+        joined_seq: Seq,
+        visible_from_seq: Seq,
+    }
+    /// User stream: the read marker of a room moved on one of the own devices.
+    12 "read.marked" ReadMarked { room: RoomId, read_seq: Seq, unread: u64 }
+}

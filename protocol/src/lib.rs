@@ -1,0 +1,39 @@
+//! The wire of Hallway, shared by the server, the Rust client and the tools.
+//!
+//! What a client and a node say to each other, and nothing else: no async, no I/O, no store, no socket.
+//!
+//! Reading order:
+//! 1. [`ids`]: the names of things, each with its limits, checked when it is parsed.
+//! 2. [`position`]: a stream, its dense sequence numbers, and where a client stands in it.
+//! 3. [`command`]: what a client may ask; one table of wire names, kind numbers, parameters and replies.
+//! 4. [`event`]: what happened in a stream.
+//! 5. [`frame`]: what a node sends: replies, errors, events and the brackets of a sync.
+//! 6. [`codes`]: every error code and close code, with what a client should do about it.
+//! 7. [`codec`]: the two encodings, JSON text and postcard binary, of the same types.
+//!
+//! **Invariant:** the wire only grows. A released postcard struct never changes; new things are new variants with
+//! new kind numbers, and the golden fixtures in `protocol/fixtures/v1` hold what was released.
+//!
+//! **Invariant:** no `tag`, `flatten`, `untagged` or `skip_serializing_if`: postcard mis-decodes them silently.
+
+pub mod codec;
+pub mod codes;
+pub mod command;
+pub mod event;
+pub mod frame;
+pub mod ids;
+pub mod meta;
+pub mod model;
+pub mod position;
+
+pub use codes::{CloseCode, ErrorBody, ErrorCode, Outcome};
+pub use command::{Command, Reply, Request};
+pub use event::{Event, EventBody};
+pub use frame::ServerFrame;
+pub use ids::{Epoch, InvalidId, MessageId, Nonce, RoomId, UserId};
+pub use meta::Meta;
+pub use model::{History, Message, Role, RoomInfo, RoomKind, Visibility};
+pub use position::{Position, Seq, StreamId};
+
+/// Minor version of protocol v1 that this crate speaks. A node sends only what the client's minor knows.
+pub const PROTOCOL_MINOR: u16 = 0;

@@ -1,0 +1,71 @@
+//! Why the store did not do it.
+
+use hallway_protocol::ids::InvalidId;
+
+/// One write was refused; the rest of its batch was not. Always definite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refusal {
+    /// The room does not exist, or is private and the actor is no member.
+    #[error("no such room")]
+    RoomNotFound,
+    /// The room is public, but only members may do this.
+    #[error("not a member of the room")]
+    NotAMember,
+    /// The member's role does not allow it, or the room's kind does not have it.
+    #[error("the role does not allow it")]
+    Forbidden,
+    #[error("the room is archived")]
+    RoomArchived,
+    #[error("the room id is taken")]
+    RoomExists,
+    #[error("no such message")]
+    MessageNotFound,
+    #[error("the message was deleted")]
+    MessageDeleted,
+    #[error("the message id is taken")]
+    IdTaken,
+    #[error("the nonce was used with another body")]
+    NonceConflict,
+    /// The message has this version now.
+    #[error("the message has version {current} now")]
+    VersionConflict { current: u32 },
+    #[error("the user to act on is not a member")]
+    TargetNotAMember,
+    #[error("a channel keeps at least one owner")]
+    LastOwner,
+    /// A user is a member of [`crate::USER_ROOMS_MAX`] rooms.
+    #[error("the user is in too many rooms")]
+    TooManyRooms,
+    /// A message has [`crate::REACTIONS_MAX_PER_MESSAGE`] reactions.
+    #[error("the message has too many reactions")]
+    TooManyReactions,
+}
+
+/// The store could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was handed over, or nothing was changed: definite.
+    #[error("the store cannot be reached: {0}")]
+    Unavailable(#[source] Cause),
+    /// It was handed over and not answered: it may have been carried out.
+    #[error("the store did not answer; the outcome is unknown: {0}")]
+    OutcomeUnknown(#[source] Cause),
+    /// The store refused the data of the statement as a whole; nothing was changed.
+    #[error("the store refused the statement: {0}")]
+    Refused(#[source] Cause),
+    /// What was read back is not what this version writes.
+    #[error("the store holds something unreadable: {0}")]
+    Corrupt(String),
+    /// The store cannot be opened as it is; says what to do.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// What a driver said.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+impl From<InvalidId> for StoreError {
+    fn from(error: InvalidId) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}

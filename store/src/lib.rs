@@ -1,0 +1,110 @@
+//! What Hallway remembers.
+//!
+//! Every durable change is an event in a stream with a dense sequence number, committed here before anyone hears of it.
+//! Two back ends keep the same contract, and one conformance suite ([`conformance`], behind a feature) proves it on both:
+//! [`sqlite`], the embedded default, and [`postgres`], for a cluster. Nothing here knows a socket or a bus.
+//!
+//! Reading order: [`model`] (what goes in and comes out), the three traits below, one back end.
+//!
+//! **Invariant:** a stream's numbers begin at 1 and have no holes, whatever commits, fails, repeats or dies.
+//!
+//! **Invariant:** a commit that returned survives `kill -9` and power loss.
+//!
+//! **Invariant:** every read returns the epoch and, per stream, `first_seq` and `last_seq` of its own snapshot.
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod error;
+pub mod model;
+pub mod postgres;
+pub mod sqlite;
+
+use async_trait::async_trait;
+use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
+
+pub use error::{Refusal, StoreError};
+pub use model::*;
+
+/// The streams: the one way in, and the reads that sync rests on.
+#[async_trait]
+pub trait Log: Send + Sync {
+    /// Carries out a batch in order, in one transaction, durable when it returns. Each write is accepted or refused on
+    /// its own; a refusal leaves nothing behind. At most [`BATCH_MAX_WRITES`] writes.
+    ///
+    /// Sender, role and archived state are checked under the lock that numbers the event; a nonce seen within the dedup
+    /// window returns its first result (`repeated`), also when the sender has since lost the right, and
+    /// [`Refusal::NonceConflict`] when its body differs.
+    ///
+    /// # Errors
+    /// The whole batch: [`StoreError::Unavailable`] when nothing was handed over, [`StoreError::OutcomeUnknown`] when it
+    /// may have been committed, [`StoreError::Refused`] when the store refused the data (halve the batch to find which).
+    async fn commit(&self, batch: Vec<Write>) -> Result<CommitBatch, StoreError>;
+
+    /// Moves read markers forward: `GREATEST(old, LEAST(new, head))`. A marker that moved is an event of the user's
+    /// stream. Marks of non-members are answered with `None`.
+    async fn mark_read(&self, marks: Vec<Mark>) -> Result<MarkBatch, StoreError>;
+
+    /// Events after a position, of several streams, in one snapshot. Carries no membership: who may see what is the
+    /// caller's to decide. Streams that do not exist have `last_seq` 0 and `first_seq` 1.
+    async fn pages(&self, requests: Vec<PageRequest>) -> Result<PageBatch, StoreError>;
+
+    /// Heads of several streams in one snapshot.
+    async fn heads(&self, streams: Vec<StreamId>) -> Result<HeadBatch, StoreError>;
+
+    /// What was committed since a cursor, by anyone, in whatever order the transactions ended; seeing a commit twice is
+    /// allowed, missing one is not. A store with a single writer has no need of it and answers with no heads.
+    async fn tail(&self, cursor: TailCursor) -> Result<Tail, StoreError>;
+}
+
+/// Rooms, members and messages as they are now.
+#[async_trait]
+pub trait Rooms: Send + Sync {
+    /// Everything that a connecting user needs, in one snapshot. Makes the user's stream known if it is not.
+    async fn connect(&self, user: &UserId) -> Result<ConnectState, StoreError>;
+
+    /// One room with the asker's membership, if any. `None` when it does not exist or is private and not theirs.
+    async fn room(&self, user: &UserId, room: &RoomId) -> Result<Option<RoomView>, StoreError>;
+
+    /// Rooms in the order of their ids.
+    async fn list_rooms(&self, user: &UserId, query: RoomQuery) -> Result<RoomsPage, StoreError>;
+
+    /// Members in the order of their ids. `None` when the asker is no member (and the room is not public).
+    async fn members(&self, user: &UserId, query: MemberQuery) -> Result<Option<MembersPage>, StoreError>;
+
+    /// Messages of a room by their creating `seq`; never below what the member may see. `None` when the asker is no
+    /// member, judged in the same snapshot.
+    async fn history(&self, user: &UserId, query: HistoryQuery) -> Result<Option<MessagesPage>, StoreError>;
+}
+
+/// The store's own health and housekeeping.
+#[async_trait]
+pub trait Upkeep: Send + Sync {
+    /// One cheap statement.
+    async fn probe(&self) -> Result<(), StoreError>;
+
+    /// The present epoch, as every batch carries it.
+    async fn epoch(&self) -> Result<Epoch, StoreError>;
+
+    /// Begins a new epoch: after a disk snapshot was put back.
+    async fn new_epoch(&self) -> Result<Epoch, StoreError>;
+
+    /// What the store does for durability. A node refuses to serve on one that is not [`Durability::safe`].
+    async fn durability(&self) -> Result<Durability, StoreError>;
+
+    /// Drops the events of a stream below `keep_from_seq` (at most to its head + 1) together with the messages that were
+    /// created there, and sets `first_seq`, in one transaction.
+    async fn trim(&self, stream: &StreamId, keep_from_seq: u64) -> Result<StreamHead, StoreError>;
+
+    /// Streams that hold events older than a time, with the seq to trim them to; at most `limit`, for retention by age.
+    async fn expired(&self, older_than_ms: u64, limit: u32) -> Result<Vec<(StreamId, u64)>, StoreError>;
+
+    /// Drops nonces older than the dedup window, in bounded steps; returns whether there is more to do.
+    async fn trim_nonces(&self) -> Result<bool, StoreError>;
+
+    /// Closes the store; all that was committed is on disk.
+    async fn close(&self);
+}
+
+/// All of it.
+pub trait Store: Log + Rooms + Upkeep {}
+impl<T: Log + Rooms + Upkeep> Store for T {}

@@ -1,0 +1,302 @@
+//! What goes into the store and what comes out of it.
+
+use hallway_protocol::model::{Member, MyRoom};
+use hallway_protocol::{
+    Epoch, Event, History, Message, MessageId, Meta, Nonce, Role, RoomId, RoomInfo, RoomKind, Seq, StreamId, UserId,
+    Visibility,
+};
+
+use crate::Refusal;
+
+/// Most writes in one batch.
+pub const BATCH_MAX_WRITES: usize = 1024;
+/// Most rooms that a user is a member of.
+pub const USER_ROOMS_MAX: u32 = 1000;
+/// Most reactions (emoji × user) under one message.
+pub const REACTIONS_MAX_PER_MESSAGE: usize = 200;
+/// How long a nonce is remembered at least.
+pub const DEDUP_WINDOW_MS: u64 = 24 * 60 * 60 * 1000;
+/// Bytes of a body's hash.
+pub const BODY_HASH_BYTES: usize = 16;
+
+/// One writing command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    pub actor: UserId,
+    pub nonce: Nonce,
+    /// Of the command as the client sent it; tells a repeat from another command under the same nonce.
+    pub body_hash: [u8; BODY_HASH_BYTES],
+    pub action: Action,
+}
+
+/// What to do. Everything that a stream can hold comes from one of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// The actor becomes owner. Events: `room.created`, `member.joined`.
+    CreateRoom { room: RoomId, visibility: Visibility, history: History, name: Option<String> },
+    /// Makes the room and both memberships if they are not there. Events when made: `room.created`, `member.joined` twice.
+    /// When it is there already: no event, `seq` is the actor's `joined_seq`.
+    OpenDirect { room: RoomId, other: UserId },
+    /// Admins. Changes what is `Some`. Event: `room.updated`.
+    UpdateRoom { room: RoomId, name: Option<String>, visibility: Option<Visibility> },
+    /// Owners. Event: `room.archived`.
+    ArchiveRoom { room: RoomId },
+    /// Public channels. Event: `member.joined` with role member. A member already: no event, `seq` = `joined_seq`.
+    Join { room: RoomId },
+    /// Event: `member.removed`. The last owner cannot leave while others remain.
+    Leave { room: RoomId },
+    /// Admins, with a role not above their own; of a present member with another role (not above the actor's either):
+    /// `member.updated`; the same role: no event. Otherwise `member.joined`. The last owner cannot be demoted.
+    Invite { room: RoomId, user: UserId, role: Role },
+    /// Admins, of members whose role is below theirs; owners, of anyone else. Event: `member.removed`.
+    Remove { room: RoomId, user: UserId },
+    /// Members. Event: `message.created`; the message counts; the actor's read marker moves to it (without an event).
+    SendMessage {
+        room: RoomId,
+        id: MessageId,
+        text: String,
+        reply_to: Option<MessageId>,
+        mentions: Vec<UserId>,
+        meta: Option<Meta>,
+    },
+    /// The sender. Event: `message.edited`.
+    EditMessage {
+        room: RoomId,
+        id: MessageId,
+        text: String,
+        mentions: Vec<UserId>,
+        meta: Option<Meta>,
+        /// Refused with `VersionConflict` when the message has another.
+        version: Option<u32>,
+    },
+    /// The sender, or an admin. Event: `message.deleted`; text, meta, mentions and reactions are gone.
+    DeleteMessage { room: RoomId, id: MessageId },
+    /// Members. Event: `message.reacted`; putting what is there, or taking what is not: no event, `seq` is the head.
+    React { room: RoomId, id: MessageId, emoji: String, remove: bool },
+}
+
+impl Action {
+    /// The room that it is about.
+    #[must_use]
+    pub fn room(&self) -> &RoomId {
+        match self {
+            Self::CreateRoom { room, .. }
+            | Self::OpenDirect { room, .. }
+            | Self::UpdateRoom { room, .. }
+            | Self::ArchiveRoom { room }
+            | Self::Join { room }
+            | Self::Leave { room }
+            | Self::Invite { room, .. }
+            | Self::Remove { room, .. }
+            | Self::SendMessage { room, .. }
+            | Self::EditMessage { room, .. }
+            | Self::DeleteMessage { room, .. }
+            | Self::React { room, .. } => room,
+        }
+    }
+
+    /// The message that it is about.
+    #[must_use]
+    pub fn message(&self) -> Option<MessageId> {
+        match self {
+            Self::SendMessage { id, .. }
+            | Self::EditMessage { id, .. }
+            | Self::DeleteMessage { id, .. }
+            | Self::React { id, .. } => Some(*id),
+            _ => None,
+        }
+    }
+}
+
+/// Answers of a batch, in its order.
+#[derive(Debug)]
+pub struct CommitBatch {
+    pub epoch: Epoch,
+    pub results: Vec<Result<Committed, Refusal>>,
+}
+
+/// An accepted write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The room's stream.
+    pub stream: StreamId,
+    /// Its last event, or what [`Action`] says where it made none.
+    pub seq: Seq,
+    pub at_ms: u64,
+    /// The message, also when the repeat named another (the server chooses ids of those that name none).
+    pub id: Option<MessageId>,
+    pub repeated: bool,
+    /// What was written to streams, in order; empty when repeated. Includes `membership.changed` of user streams.
+    pub events: Vec<Event>,
+}
+
+/// A read marker to move.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    pub user: UserId,
+    pub room: RoomId,
+    pub seq: Seq,
+}
+
+/// Answers of [`crate::Log::mark_read`], in order.
+#[derive(Debug)]
+pub struct MarkBatch {
+    pub epoch: Epoch,
+    pub results: Vec<Option<MarkResult>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MarkResult {
+    pub read_seq: Seq,
+    pub unread: u64,
+    /// `read.marked` of the user's stream, when the marker moved.
+    pub event: Option<Event>,
+}
+
+/// Events of `stream` with `seq > after`, at most `limit`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PageRequest {
+    pub stream: StreamId,
+    pub after: Seq,
+    pub limit: u32,
+}
+
+/// First and last event of a stream. `first_seq` is `last_seq + 1` when none is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamHead {
+    pub stream: StreamId,
+    pub first_seq: Seq,
+    pub last_seq: Seq,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeadBatch {
+    pub epoch: Epoch,
+    /// In the order asked for.
+    pub heads: Vec<StreamHead>,
+}
+
+/// One stream's events. Complete when its last event is `head.last_seq`. A page that does not begin at `after + 1`, or is
+/// empty below the head, is a reset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    pub head: StreamHead,
+    pub after: Seq,
+    pub events: Vec<Event>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageBatch {
+    pub epoch: Epoch,
+    /// In the order asked for.
+    pub pages: Vec<Page>,
+}
+
+/// Where the tail of the store was read to. Opaque; begin with [`TailCursor::default`], which starts at now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TailCursor(pub Option<u64>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tail {
+    pub epoch: Epoch,
+    pub next: TailCursor,
+    /// Streams with events since the cursor, and the greatest seq among those.
+    pub heads: Vec<(StreamId, Seq)>,
+}
+
+/// What a connecting user needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectState {
+    pub epoch: Epoch,
+    /// The user's own stream.
+    pub user: StreamHead,
+    /// In the order of their ids.
+    pub rooms: Vec<MyRoom>,
+}
+
+/// A room and the asker's membership.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomView {
+    pub info: RoomInfo,
+    pub member: Option<Member>,
+}
+
+/// Which rooms to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomQuery {
+    /// The asker's own, or all public channels that are not archived.
+    pub mine: bool,
+    /// Ids greater than this.
+    pub after: Option<RoomId>,
+    pub limit: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomsPage {
+    pub rooms: Vec<RoomInfo>,
+    pub more: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberQuery {
+    pub room: RoomId,
+    pub after: Option<UserId>,
+    pub limit: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MembersPage {
+    pub members: Vec<Member>,
+    pub more: bool,
+}
+
+/// Where a history page begins; both exclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HistoryFrom {
+    /// Messages with `seq` below; `None`: from the newest.
+    Before(Option<Seq>),
+    /// Messages with `seq` above; `None`: from the oldest.
+    After(Option<Seq>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryQuery {
+    pub room: RoomId,
+    pub from: HistoryFrom,
+    pub limit: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessagesPage {
+    /// Ascending by `seq`.
+    pub messages: Vec<Message>,
+    /// There are visible messages before the first.
+    pub older: bool,
+    /// There are messages after the last.
+    pub newer: bool,
+}
+
+/// What a store does so that a commit survives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Durability {
+    /// Name and value of each setting that matters, for the log.
+    pub settings: Vec<(String, String)>,
+    /// Settings that make an acknowledgement worthless, each with what to do.
+    pub unsafe_settings: Vec<String>,
+    /// Settings that are worth a warning.
+    pub warnings: Vec<String>,
+}
+
+impl Durability {
+    /// Whether an acknowledgement means anything.
+    #[must_use]
+    pub fn safe(&self) -> bool {
+        self.unsafe_settings.is_empty()
+    }
+}
+
+/// Kind of the room that an id names.
+#[must_use]
+pub fn kind_of(room: &RoomId) -> RoomKind {
+    if room.is_direct() { RoomKind::Direct } else { RoomKind::Channel }
+}
