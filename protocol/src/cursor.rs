@@ -108,7 +108,7 @@ impl Cursor {
     }
 
     fn decode(self, text: &str) -> Result<Vec<u8>, InvalidCursor> {
-        if text.len() % 2 != 0 || text.len() > 2 * (KEY_MAX_BYTES + 2) {
+        if !text.len().is_multiple_of(2) || text.len() > 2 * (KEY_MAX_BYTES + 2) {
             return Err(InvalidCursor::Malformed);
         }
         let digit = |byte: u8| HEX.iter().position(|digit| *digit == byte).and_then(|value| u8::try_from(value).ok());
