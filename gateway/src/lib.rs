@@ -1,3 +1,4 @@
 //! The Hallway node as a library. `main` is thin.
+pub mod auth;
 pub mod config;
 pub mod telemetry;

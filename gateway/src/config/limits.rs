@@ -1,14 +1,11 @@
 //! Every limit of a node, in one table: name, unit, default, allowed range, what happens when it is reached, the metric
 //! that shows it and the test that proves it. `tests/tidy.rs` checks each row.
 
-use serde::Deserialize;
-
 macro_rules! limits {
     ($($(#[$doc:meta])* $name:ident: $unit:literal = $default:literal in $min:literal..=$max:literal,
         reached: $reached:literal, metric: $metric:literal, test: $test:literal;)*) => {
         /// The limits in force. Each is set by `limits.<name>` in the configuration.
-        #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
+        #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct Limits { $($(#[$doc])* pub $name: u64,)* }
 
         impl Default for Limits {
@@ -28,6 +25,14 @@ macro_rules! limits {
             #[must_use]
             pub fn values(&self) -> Vec<(&'static LimitRow, u64)> {
                 Self::TABLE.iter().zip([$(self.$name),*]).collect()
+            }
+
+            /// Where the limit of this name is kept.
+            pub(super) fn slot(&mut self, name: &str) -> Option<&mut u64> {
+                match name {
+                    $(stringify!($name) => Some(&mut self.$name),)*
+                    _ => None,
+                }
             }
         }
     };
