@@ -1,7 +1,7 @@
 //! Who may do what in a room: pure rules, the same for every back end.
 //!
 //! Checked in this order, so that both back ends refuse alike: what one may not see does not exist; then membership; then
-//! the room's kind; then whether it is archived; then the role; then the object.
+//! the room's kind; then the role; then whether it is archived; then the object.
 
 use hallway_protocol::{Role, RoomKind, Visibility};
 
@@ -64,11 +64,11 @@ pub fn allow(action: &Action, room: Standing) -> Result<Option<Role>, Refusal> {
     if room.kind == RoomKind::Direct && !in_direct_rooms(action) {
         return Err(Refusal::Forbidden);
     }
-    if room.archived {
-        return Err(Refusal::RoomArchived);
-    }
     if room.role < least_role(action) {
         return Err(Refusal::Forbidden);
+    }
+    if room.archived {
+        return Err(Refusal::RoomArchived);
     }
     Ok(room.role)
 }

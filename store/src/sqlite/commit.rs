@@ -126,6 +126,8 @@ fn carry_out(batch: &mut Batch<'_>, actor: &UserId, action: &Action) -> Result<D
         };
     }
     let role = role.ok_or(Refusal::NotAMember)?;
+    let seen = batch.room(room)?.map_or(History::SinceJoin, |row| row.info.history);
+    let place = Place { number, head, visible_from: visible_from(seen, member.map_or(0, |member| member.joined_seq)) };
     match action {
         Action::CreateRoom { .. } | Action::OpenDirect { .. } | Action::Join { .. } => Err(Refusal::Forbidden.into()),
         Action::UpdateRoom { name, visibility, .. } => {
@@ -150,9 +152,24 @@ fn carry_out(batch: &mut Batch<'_>, actor: &UserId, action: &Action) -> Result<D
             end_membership(batch, room, user, actor)
         }
         Action::SendMessage { .. } => send(batch, number, actor, action),
-        Action::EditMessage { .. } => edit(batch, number, actor, action),
-        Action::DeleteMessage { id, .. } => delete(batch, number, room, actor, role, *id),
-        Action::React { id, emoji, remove, .. } => react(batch, (number, head), room, actor, (*id, emoji, *remove)),
+        Action::EditMessage { .. } => edit(batch, &place, actor, action),
+        Action::DeleteMessage { id, .. } => delete(batch, &place, room, actor, role, *id),
+        Action::React { id, emoji, remove, .. } => react(batch, &place, room, actor, (*id, emoji, *remove)),
+    }
+}
+
+/// The room that a write is about, as its member sees it.
+struct Place {
+    number: i64,
+    head: Seq,
+    visible_from: Seq,
+}
+
+impl Place {
+    /// A message that the member may see; others do not exist.
+    fn message(&self, batch: &Batch<'_>, id: MessageId) -> Result<Message, Stop> {
+        let found = find_message(batch.connection, self.number, id)?;
+        found.filter(|message| message.seq >= self.visible_from).ok_or(Stop::Refused(Refusal::MessageNotFound))
     }
 }
 
@@ -347,11 +364,11 @@ fn send(batch: &mut Batch<'_>, number: i64, actor: &UserId, action: &Action) -> 
     Ok(done)
 }
 
-fn edit(batch: &mut Batch<'_>, number: i64, actor: &UserId, action: &Action) -> Result<Done, Stop> {
+fn edit(batch: &mut Batch<'_>, place: &Place, actor: &UserId, action: &Action) -> Result<Done, Stop> {
     let Action::EditMessage { room, id, text, mentions, meta, version } = action else {
         return Err(Refusal::Forbidden.into());
     };
-    let old = find_message(batch.connection, number, *id)?.ok_or(Refusal::MessageNotFound)?;
+    let old = place.message(batch, *id)?;
     if old.sender != *actor {
         return Err(Refusal::Forbidden.into());
     }
@@ -376,7 +393,7 @@ fn edit(batch: &mut Batch<'_>, number: i64, actor: &UserId, action: &Action) -> 
              WHERE room = ?1 AND seq = ?2",
         )?
         .execute(params![
-            number,
+            place.number,
             int(message.seq),
             text,
             mentions_json(mentions)?,
@@ -389,13 +406,13 @@ fn edit(batch: &mut Batch<'_>, number: i64, actor: &UserId, action: &Action) -> 
 
 fn delete(
     batch: &mut Batch<'_>,
-    number: i64,
+    place: &Place,
     room: &RoomId,
     actor: &UserId,
     role: Role,
     id: MessageId,
 ) -> Result<Done, Stop> {
-    let old = find_message(batch.connection, number, id)?.ok_or(Refusal::MessageNotFound)?;
+    let old = place.message(batch, id)?;
     if old.sender != *actor && role < Role::Admin {
         return Err(Refusal::Forbidden.into());
     }
@@ -409,18 +426,18 @@ fn delete(
             "UPDATE messages SET text = '', mentions = NULL, meta = NULL, reactions = NULL, deleted = 1, version = ?3
              WHERE room = ?1 AND seq = ?2",
         )?
-        .execute(params![number, int(old.seq), version])?;
+        .execute(params![place.number, int(old.seq), version])?;
     one(batch, room, EventBody::MessageDeleted(MessageDeleted { id, version, by: actor.clone() }))
 }
 
 fn react(
     batch: &mut Batch<'_>,
-    (number, head): (i64, Seq),
+    at: &Place,
     room: &RoomId,
     actor: &UserId,
     (id, emoji, remove): (MessageId, &str, bool),
 ) -> Result<Done, Stop> {
-    let old = find_message(batch.connection, number, id)?.ok_or(Refusal::MessageNotFound)?;
+    let old = at.message(batch, id)?;
     if old.deleted {
         return Err(Refusal::MessageDeleted.into());
     }
@@ -429,7 +446,7 @@ fn react(
     let place = reactions.iter().position(|reaction| reaction.emoji == emoji);
     let there = place.is_some_and(|place| reactions[place].users.contains(actor));
     if there != remove {
-        return Ok(Done::nothing(head));
+        return Ok(Done::nothing(at.head));
     }
     match place {
         Some(place) if remove => {
@@ -443,7 +460,7 @@ fn react(
     batch
         .connection
         .prepare_cached("UPDATE messages SET reactions = ?3 WHERE room = ?1 AND seq = ?2")?
-        .execute(params![number, int(old.seq), reactions_to_json(&reactions)?])?;
+        .execute(params![at.number, int(old.seq), reactions_to_json(&reactions)?])?;
     let body = MessageReacted { id, user: actor.clone(), emoji: emoji.to_owned(), removed: remove };
     one(batch, room, EventBody::MessageReacted(body))
 }
