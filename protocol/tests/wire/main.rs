@@ -3,5 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod arguments;
 mod fixtures;
+mod hostile;
+mod measured;
+mod properties;
 mod samples;
+mod strategies;

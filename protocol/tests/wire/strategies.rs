@@ -25,7 +25,7 @@ use proptest::sample::select;
 use crate::samples::RESET_REASONS;
 
 /// Any text: the codecs carry it, whether or not a command may hold it.
-fn text() -> impl Strategy<Value = String> {
+fn text() -> impl Strategy<Value = String> + Clone {
     vec(any::<char>(), 0..40).prop_map(|characters| characters.into_iter().collect())
 }
 
@@ -82,9 +82,7 @@ fn json_value() -> impl Strategy<Value = serde_json::Value> {
 }
 
 fn meta() -> impl Strategy<Value = Meta> {
-    json_value().prop_filter_map("a value that fits", |value| {
-        Meta::from_value(&serde_json::json!({ "v": value })).ok()
-    })
+    json_value().prop_filter_map("a value that fits", |value| Meta::from_value(&serde_json::json!({ "v": value })).ok())
 }
 
 fn stream() -> impl Strategy<Value = StreamId> {
@@ -145,25 +143,27 @@ fn message() -> impl Strategy<Value = Message> {
     let reaction = (text(), vec(user(), 0..3)).prop_map(|(emoji, users)| Reaction { emoji, users });
     let written = (text(), option::of(message_id()), vec(user(), 0..3), option::of(meta()));
     let counted = (any::<[u64; 3]>(), any::<u32>(), option::of(any::<u64>()), any::<bool>());
-    (message_id(), user(), written, counted, vec(reaction, 0..3)).prop_map(|(id, sender, written, counted, reactions)| {
-        let (text, reply_to, mentions, meta) = written;
-        let ([seq, ordinal, at_ms], version, edited_at_ms, deleted) = counted;
-        Message {
-            id,
-            seq,
-            ordinal,
-            sender,
-            at_ms,
-            text,
-            reply_to,
-            mentions,
-            meta,
-            version,
-            edited_at_ms,
-            deleted,
-            reactions,
-        }
-    })
+    (message_id(), user(), written, counted, vec(reaction, 0..3)).prop_map(
+        |(id, sender, written, counted, reactions)| {
+            let (text, reply_to, mentions, meta) = written;
+            let ([seq, ordinal, at_ms], version, edited_at_ms, deleted) = counted;
+            Message {
+                id,
+                seq,
+                ordinal,
+                sender,
+                at_ms,
+                text,
+                reply_to,
+                mentions,
+                meta,
+                version,
+                edited_at_ms,
+                deleted,
+                reactions,
+            }
+        },
+    )
 }
 
 fn hello() -> impl Strategy<Value = Hello> {
@@ -189,7 +189,11 @@ fn connection_command() -> BoxedStrategy<Command> {
         text().prop_map(|token| Command::AuthRefresh(AuthRefresh { token })),
         (room(), any::<u64>()).prop_map(|(room, seq)| Command::ReadMark(ReadMark { room, seq })),
         (room(), any::<bool>()).prop_map(|(room, active)| Command::Typing(Typing { room, active })),
-        (room(), text(), option::of(meta())).prop_map(|(room, name, data)| Command::Signal(Signal { room, name, data })),
+        (room(), text(), option::of(meta())).prop_map(|(room, name, data)| Command::Signal(Signal {
+            room,
+            name,
+            data
+        })),
     ]
     .boxed()
 }
@@ -213,10 +217,13 @@ fn room_command() -> BoxedStrategy<Command> {
         (nonce(), room()).prop_map(|(nonce, room)| Command::RoomArchive(RoomArchive { nonce, room })),
         (nonce(), room()).prop_map(|(nonce, room)| Command::RoomJoin(RoomJoin { nonce, room })),
         (nonce(), room()).prop_map(|(nonce, room)| Command::RoomLeave(RoomLeave { nonce, room })),
-        (nonce(), room(), user(), role())
-            .prop_map(|(nonce, room, user, role)| Command::RoomInvite(RoomInvite { nonce, room, user, role })),
-        (nonce(), room(), user())
-            .prop_map(|(nonce, room, user)| Command::RoomRemove(RoomRemove { nonce, room, user })),
+        (nonce(), room(), user(), role()).prop_map(|(nonce, room, user, role)| Command::RoomInvite(RoomInvite {
+            nonce,
+            room,
+            user,
+            role
+        })),
+        (nonce(), room(), user()).prop_map(|(nonce, room, user)| Command::RoomRemove(RoomRemove { nonce, room, user })),
         (scope, page()).prop_map(|(scope, (cursor, limit))| Command::RoomList(RoomList { scope, cursor, limit })),
         (room(), page()).prop_map(|(room, (cursor, limit))| Command::RoomMembers(RoomMembers { room, cursor, limit })),
         (nonce(), user()).prop_map(|(nonce, user)| Command::DirectOpen(DirectOpen { nonce, user })),
@@ -274,9 +281,8 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
 }
 
 fn committed() -> impl Strategy<Value = Committed> {
-    (stream(), epoch(), any::<u64>(), any::<u64>(), option::of(message_id()), any::<bool>()).prop_map(
-        |(stream, epoch, seq, at_ms, id, repeated)| Committed { stream, epoch, seq, at_ms, id, repeated },
-    )
+    (stream(), epoch(), any::<u64>(), any::<u64>(), option::of(message_id()), any::<bool>())
+        .prop_map(|(stream, epoch, seq, at_ms, id, repeated)| Committed { stream, epoch, seq, at_ms, id, repeated })
 }
 
 fn welcome() -> impl Strategy<Value = Welcome> {
@@ -335,15 +341,20 @@ fn event_body() -> BoxedStrategy<EventBody> {
         (info(), user()).prop_map(|(info, by)| EventBody::RoomCreated(RoomCreated { info, by })),
         (info(), user()).prop_map(|(info, by)| EventBody::RoomUpdated(RoomUpdated { info, by })),
         user().prop_map(|by| EventBody::RoomArchived(RoomArchived { by })),
-        (user(), role(), user())
-            .prop_map(|(user, role, by)| EventBody::MemberJoined(MemberJoined { user, role, by })),
-        (user(), role(), user())
-            .prop_map(|(user, role, by)| EventBody::MemberUpdated(MemberUpdated { user, role, by })),
+        (user(), role(), user()).prop_map(|(user, role, by)| EventBody::MemberJoined(MemberJoined { user, role, by })),
+        (user(), role(), user()).prop_map(|(user, role, by)| EventBody::MemberUpdated(MemberUpdated {
+            user,
+            role,
+            by
+        })),
         (user(), user()).prop_map(|(user, by)| EventBody::MemberRemoved(MemberRemoved { user, by })),
         message().prop_map(|message| EventBody::MessageCreated(MessageCreated { message })),
         message().prop_map(|message| EventBody::MessageEdited(MessageEdited { message })),
-        (message_id(), any::<u32>(), user())
-            .prop_map(|(id, version, by)| EventBody::MessageDeleted(MessageDeleted { id, version, by })),
+        (message_id(), any::<u32>(), user()).prop_map(|(id, version, by)| EventBody::MessageDeleted(MessageDeleted {
+            id,
+            version,
+            by
+        })),
         (message_id(), user(), text(), any::<bool>()).prop_map(|(id, user, emoji, removed)| {
             EventBody::MessageReacted(MessageReacted { id, user, emoji, removed })
         }),
@@ -356,8 +367,11 @@ fn event_body() -> BoxedStrategy<EventBody> {
                 visible_from_seq
             })
         ),
-        (room(), any::<[u64; 2]>())
-            .prop_map(|(room, [read_seq, unread])| EventBody::ReadMarked(ReadMarked { room, read_seq, unread })),
+        (room(), any::<[u64; 2]>()).prop_map(|(room, [read_seq, unread])| EventBody::ReadMarked(ReadMarked {
+            room,
+            read_seq,
+            unread
+        })),
     ]
     .boxed()
 }
