@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod arguments;
+mod document;
 mod fixtures;
 mod hostile;
 mod measured;
