@@ -13,6 +13,7 @@
 //! config, telemetry, tasks   usable by all
 //! ```
 pub mod auth;
+pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod http;

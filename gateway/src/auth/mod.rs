@@ -10,6 +10,8 @@
 //! **Invariant:** no error and no log line holds a token or a claim of one that was refused.
 
 mod scopes;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

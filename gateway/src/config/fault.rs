@@ -22,7 +22,7 @@ impl fmt::Display for Source {
             Self::File(path, line) => write!(out, "from {}, line {line}", path.display()),
             Self::Env(name) => write!(out, "from env {name}"),
             Self::Flag(name) => write!(out, "from flag {name}"),
-            Self::Default => out.write_str("the default"),
+            Self::Default => out.write_str("set nowhere"),
         }
     }
 }

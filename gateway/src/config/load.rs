@@ -62,6 +62,7 @@ impl Config {
     /// # Errors
     /// [`ConfigErrors`] with every fault.
     pub fn from_process(flags: &Flags) -> Result<Self, ConfigErrors> {
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
         let environment = std::env::vars_os()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
         Self::load(flags, environment, flags.config.as_deref())

@@ -94,3 +94,96 @@ impl Metrics {
         Ok((metrics, exporter))
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::time::Duration;
+
+    use hallway_protocol::command::Ping;
+    use hallway_protocol::{CloseCode, Command};
+
+    use super::*;
+    use crate::telemetry::labels::Label;
+
+    #[test]
+    fn every_metric_is_exported_under_the_name_of_its_row() {
+        let (metrics, exporter) = Metrics::new().unwrap();
+        metrics.request_duration.record(Duration::from_millis(3));
+        metrics.commit_duration.record(Duration::from_micros(50));
+        metrics.sync_duration.record(Duration::from_secs(20));
+        metrics.commit_batch_writes.record(7);
+        let text = exporter.render().unwrap();
+        for row in CATALOGUE {
+            assert!(text.contains(&format!("# TYPE {} {}\n", row.name, row.kind)), "{} in:\n{text}", row.name);
+            assert!(text.contains(&format!("# HELP {} {}\n", row.name, row.description)), "{}", row.name);
+        }
+        let exported = text.lines().filter(|line| line.starts_with("# TYPE")).count();
+        assert_eq!(exported, CATALOGUE.len(), "nothing but the catalogue:\n{text}");
+        assert!(text.contains("hallway_request_duration_seconds_bucket{le=\"0.005\"} 1\n"), "{text}");
+        assert!(text.contains("hallway_sync_duration_seconds_bucket{le=\"10\"} 0\n"), "{text}");
+    }
+
+    #[test]
+    fn counts_are_exported_with_their_labels() {
+        let (metrics, exporter) = Metrics::new().unwrap();
+        metrics.deliveries.add(5);
+        metrics.connections_open.add(3);
+        metrics.connections_open.add(-1);
+        metrics.errors.add(ErrorCode::Internal);
+        metrics.requests.add(&Command::Ping(Ping {}));
+        metrics.connections_closed.add(CloseCode::Flood);
+        metrics.connections_closed.add(CloseReason::Lost);
+        metrics.connections_refused.add(RefusedReason::Files);
+        metrics.resets.add(ResetReason::Ahead);
+        let text = exporter.render().unwrap();
+        for line in [
+            "hallway_deliveries_total 5",
+            "hallway_connections_open 2",
+            "hallway_errors_total{code=\"internal\"} 1",
+            "hallway_errors_total{code=\"bad_frame\"} 0",
+            "hallway_requests_total{command=\"ping\"} 1",
+            "hallway_connections_closed_total{reason=\"flood\"} 1",
+            "hallway_connections_closed_total{reason=\"lost\"} 1",
+            "hallway_connections_closed_total{reason=\"client\"} 0",
+            "hallway_connections_refused_total{reason=\"files\"} 1",
+            "hallway_resets_total{reason=\"ahead\"} 1",
+        ] {
+            assert!(text.lines().any(|exported| exported == line), "{line} in:\n{text}");
+        }
+        assert_eq!((metrics.errors.get(ErrorCode::Internal), metrics.errors.total()), (1, 1));
+    }
+
+    #[test]
+    fn every_label_value_has_its_own_place_and_word() {
+        for (place, code) in ErrorCode::ALL.iter().enumerate() {
+            assert_eq!((code.index(), ErrorCode::values()[place]), (place, code.as_str()));
+        }
+        for (place, code) in CloseCode::ALL.iter().enumerate() {
+            assert_eq!((CloseReason::Code(*code).index(), CloseReason::values()[place]), (place, code.reason()));
+        }
+        assert_eq!(CloseReason::values()[CloseReason::Client.index()], "client");
+        assert_eq!(RefusedReason::values()[RefusedReason::Files.index()], "files");
+        let resets = [
+            ResetReason::New,
+            ResetReason::Limit,
+            ResetReason::Epoch,
+            ResetReason::Trimmed,
+            ResetReason::Joined,
+            ResetReason::Ahead,
+        ];
+        for (place, reason) in resets.iter().enumerate() {
+            let word = serde_json::to_value(reason).unwrap();
+            assert_eq!((reason.index(), Some(ResetReason::values()[place])), (place, word.as_str()));
+        }
+    }
+
+    #[test]
+    fn the_catalogue_keeps_the_naming_rules() {
+        for row in CATALOGUE {
+            assert!(row.name.starts_with("hallway_"), "{}", row.name);
+            assert_eq!(row.name.ends_with("_total"), row.kind == "counter", "{}", row.name);
+            assert_eq!(CATALOGUE.iter().filter(|other| other.name == row.name).count(), 1, "{}", row.name);
+        }
+    }
+}
