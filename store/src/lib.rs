@@ -18,6 +18,8 @@ pub mod error;
 pub mod model;
 pub mod postgres;
 pub mod sqlite;
+#[cfg(feature = "conformance")]
+pub mod testing;
 
 use async_trait::async_trait;
 use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
