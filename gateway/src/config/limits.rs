@@ -68,6 +68,10 @@ limits! {
     hello_timeout_ms: "milliseconds" = 10000 in 100..=120000,
         reached: "the connection is closed with 4004", metric: "hallway_connections_closed_total",
         test: "sockets_that_never_authenticate_are_capped_and_closed";
+    /// Frames in a row that are no valid request.
+    bad_frames_max: "frames" = 32 in 1..=1000,
+        reached: "the connection is closed with 4501", metric: "hallway_connections_closed_total",
+        test: "a_client_that_sends_only_rubbish_is_closed";
     /// The server pings this often.
     heartbeat_interval_ms: "milliseconds" = 25000 in 100..=600000,
         reached: "a ping is sent", metric: "hallway_connections_closed_total",

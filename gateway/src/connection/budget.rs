@@ -36,10 +36,10 @@ impl Budget {
         self.used_bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether somebody must go.
+    /// Bytes above the bound.
     #[must_use]
-    pub fn is_exceeded(&self) -> bool {
-        self.used_bytes() > self.max_bytes
+    pub fn excess_bytes(&self) -> u64 {
+        self.used_bytes().saturating_sub(self.max_bytes)
     }
 
     /// Resolves when the budget was exceeded since the last call.

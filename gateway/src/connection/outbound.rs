@@ -164,6 +164,7 @@ impl Outbound {
         }
         state.bytes += frame.len();
         self.budget.add(frame.len());
+        self.metrics.backlog_bytes.add(frame.len() as i64);
         state.frames.push_back(frame);
     }
 
@@ -187,6 +188,7 @@ impl Outbound {
     fn consume(&self, state: &mut State, mut written: usize) {
         state.bytes -= written;
         self.budget.sub(written);
+        self.metrics.backlog_bytes.add(-(written as i64));
         state.stalled_since = Some(Instant::now());
         while let Some(front) = state.frames.front_mut() {
             if written < front.len() {
@@ -261,5 +263,6 @@ impl Drop for Outbound {
     fn drop(&mut self) {
         let bytes = self.state().bytes;
         self.budget.sub(bytes);
+        self.metrics.backlog_bytes.add(-(bytes as i64));
     }
 }

@@ -22,7 +22,7 @@ pub struct Behind {
 
 /// A membership that began while the connection's hello was under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Join {
+pub(super) struct Join {
     pub room: RoomId,
     pub joined_seq: Seq,
 }
@@ -72,6 +72,14 @@ impl Connection {
             taken.push(Behind { stream, next });
         }
         taken
+    }
+
+    /// The log could not be read: the same streams are wanted again, unless the lane asked anew meanwhile.
+    pub fn ask_again(&self, streams: Vec<Behind>) {
+        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        for wanted in streams {
+            behind.entry(wanted.stream).or_insert(wanted.next);
+        }
     }
 
     /// Whether there is something to read from the log.

@@ -18,7 +18,12 @@ impl LiveEvent {
     #[must_use]
     pub fn new(event: Event) -> Self {
         let size_bytes = size_of::<Self>() + variable_bytes(&event.body);
-        Self { stream: event.stream.clone(), seq: event.seq, size_bytes, frame: Encoded::new(ServerFrame::Event(event)) }
+        Self {
+            stream: event.stream.clone(),
+            seq: event.seq,
+            size_bytes,
+            frame: Encoded::new(ServerFrame::Event(event)),
+        }
     }
 
     /// Its stream.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use hallway_protocol::event::MembershipChanged;
 use hallway_protocol::model::MyRoom;
@@ -167,7 +168,7 @@ impl Hub {
 
     /// Asks for `sync_end` once every stream has reached its target. Before the attaches that it is about.
     pub fn watch(&self, connection: ConnectionId, epoch: Epoch, targets: HashMap<StreamId, Seq>) {
-        self.shared.lane(connection).push(LaneMessage::Watch { connection, epoch, targets });
+        self.shared.lane(connection).push(LaneMessage::Watch { connection, epoch, targets, begun: Instant::now() });
     }
 
     /// A connection is to follow a stream.

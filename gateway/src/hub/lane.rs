@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use hallway_protocol::frame::{Reset, SyncEnd};
@@ -31,7 +32,7 @@ pub enum LaneMessage {
     /// What was read from the log for a pair that is Behind.
     Page(PageForPair),
     /// Tell the connection when it has everything up to these numbers. Comes before the attaches that it is about.
-    Watch { connection: ConnectionId, epoch: Epoch, targets: HashMap<StreamId, Seq> },
+    Watch { connection: ConnectionId, epoch: Epoch, targets: HashMap<StreamId, Seq>, begun: Instant },
     /// Not stored, may be dropped.
     Ephemeral { stream: StreamId, frame: Arc<Encoded>, except: Option<ConnectionId> },
 }
@@ -76,6 +77,7 @@ struct Watch {
     epoch: Epoch,
     targets: HashMap<StreamId, Seq>,
     streams: Vec<StreamId>,
+    begun: Instant,
 }
 
 struct Stream {
@@ -137,12 +139,12 @@ impl Lane {
             LaneMessage::Event(event) => self.event(&event),
             LaneMessage::Head(stream, seq) => self.head(&stream, seq),
             LaneMessage::Page(page) => self.page(page),
-            LaneMessage::Watch { connection, epoch, targets } => {
+            LaneMessage::Watch { connection, epoch, targets, begun } => {
                 if let Some(slot) = self.follower_of.get(&connection).copied()
                     && let Some(follower) = self.followers[slot as usize].as_mut()
                 {
                     let streams = targets.keys().cloned().collect();
-                    follower.watch = Some(Box::new(Watch { epoch, targets, streams }));
+                    follower.watch = Some(Box::new(Watch { epoch, targets, streams, begun }));
                     self.check_watch(slot);
                 }
             }
@@ -448,6 +450,7 @@ impl Lane {
             .collect();
         let frame = data_frame(follower.connection.codec, &ServerFrame::SyncEnd(SyncEnd { positions }));
         follower.connection.outbound.push(frame);
+        self.metrics.sync_duration.record(watch.begun.elapsed());
         follower.watch = None;
     }
 }

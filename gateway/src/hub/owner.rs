@@ -296,7 +296,9 @@ impl Owner {
                 }
             }
             match event.body() {
-                Some(EventBody::MembershipChanged(change)) => self.membership_changed(event.stream(), change, event.seq()),
+                Some(EventBody::MembershipChanged(change)) => {
+                    self.membership_changed(event.stream(), change, event.seq())
+                }
                 Some(EventBody::MemberRemoved(removed)) => self.member_removed(slot, &removed.user, event.seq()),
                 _ => {}
             }
@@ -351,7 +353,9 @@ impl Owner {
             slots.push((slot, ReadKind::Birth, entry.id.clone()));
         }
         self.open.retain(|slot| {
-            self.entries[*slot as usize].as_ref().is_some_and(|entry| entry.sequencer.want(GAP_PATIENCE) != Want::Nothing)
+            self.entries[*slot as usize]
+                .as_ref()
+                .is_some_and(|entry| entry.sequencer.want(GAP_PATIENCE) != Want::Nothing)
         });
         for slot in &self.open {
             let Some(entry) = self.entries[*slot as usize].as_mut() else { continue };

@@ -14,6 +14,7 @@
 pub mod client;
 pub mod connection;
 mod error;
+pub mod ledger;
 pub mod positions;
 pub mod token;
 

@@ -1,0 +1,107 @@
+//! What is written down. Streams, users and epochs are numbers here: a run holds millions of these.
+
+use hallway_protocol::Seq;
+use hallway_protocol::frame::ResetReason;
+
+/// What an event was, as far as the invariants ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    Created,
+    Edited,
+    Deleted,
+    Joined,
+    Removed,
+    Other,
+}
+
+/// An event as a client received it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    pub session: u32,
+    pub stream: u32,
+    pub epoch: u32,
+    /// The sender, or whose membership it is.
+    pub user: u32,
+    pub seq: Seq,
+    pub id: u128,
+    pub checksum: u64,
+    pub version: u32,
+    pub kind: EventKind,
+    /// The client's positions told it to drop this one.
+    pub repeat: bool,
+}
+
+/// One line of the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record {
+    /// A message is about to be sent for the first time.
+    Invoke {
+        publish: u32,
+        at_ns: u64,
+        stream: u32,
+        sender: u32,
+        id: u128,
+        checksum: u64,
+    },
+    /// The same, again.
+    Retry {
+        publish: u32,
+    },
+    Ok {
+        publish: u32,
+        at_ns: u64,
+        epoch: u32,
+        seq: Seq,
+    },
+    /// A definite refusal of one attempt.
+    Fail {
+        publish: u32,
+    },
+    Unknown {
+        publish: u32,
+    },
+    Member {
+        stream: u32,
+        user: u32,
+        joined: bool,
+        seq: Seq,
+    },
+    /// A session begins. `node`: a final read from this node. `limited`: the client gave a limit of its own.
+    Open {
+        session: u32,
+        user: u32,
+        node: Option<u32>,
+        limited: bool,
+    },
+    /// The session has a connection (again).
+    Connected {
+        session: u32,
+    },
+    /// The session begins with this position.
+    Position {
+        session: u32,
+        stream: u32,
+        epoch: u32,
+        seq: Seq,
+    },
+    Receive(Received),
+    Reset {
+        session: u32,
+        stream: u32,
+        epoch: u32,
+        seq: Seq,
+        reason: ResetReason,
+        before: Option<(u32, Seq)>,
+    },
+    /// A `sync_end` named this position.
+    Synced {
+        session: u32,
+        stream: u32,
+        epoch: u32,
+        seq: Seq,
+    },
+    /// The session had every chance to read to the end.
+    Done {
+        session: u32,
+    },
+}
