@@ -1,8 +1,8 @@
 //! The embedded back end: one SQLite file in the data directory, WAL, `synchronous=FULL`.
 //!
 //! One thread owns the writing connection and takes jobs from a bounded queue; a few connections read, each page or list
-//! in one read transaction. Reading order: `tables` (values in columns), `events` (the log), `batch` and `commit` (the
-//! writing commands), `reads`, `upkeep`, `life` (lock and epoch), `writer` and `readers` (threads).
+//! in one read transaction. Reading order: `tables` (values in columns), `events` (the log), `batch`, `commit` and
+//! `messages` (the writing commands), `reads`, `upkeep`, `life` (lock and epoch), `writer` and `readers` (threads).
 //!
 //! **Invariant:** only the writer's thread writes, and an answer leaves it after COMMIT returned.
 //!
@@ -12,6 +12,7 @@ mod batch;
 mod commit;
 mod events;
 mod life;
+mod messages;
 mod readers;
 mod reads;
 mod tables;
@@ -271,5 +272,65 @@ impl Upkeep for SqliteStore {
         if let Ok(mut lock) = self.lock.lock() {
             lock.take();
         }
+    }
+}
+
+#[cfg(all(test, feature = "conformance"))]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::conformance::kit;
+
+    /// Sets how many pages the database may grow by; `None` takes the bound away.
+    async fn bound_pages(store: &SqliteStore, more: Option<i64>) {
+        let set = move |connection: &mut Connection| {
+            let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+            let bound = more.map_or(1_000_000_000, |more| pages + more);
+            connection.pragma_update_and_check(None, "max_page_count", bound, |_| Ok(()))?;
+            Ok(())
+        };
+        store.writer.run(set).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_reported_definitely_and_the_writer_goes_on_when_it_is_freed() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let store = std::sync::Arc::new(SqliteStore::open(directory.path()).unwrap());
+        let shared: kit::Shared = store.clone();
+        let (ann, room) = (kit::user("full", "ann"), kit::room("full", "room"));
+        kit::channel(&shared, &ann, &room, hallway_protocol::Visibility::Public, hallway_protocol::History::All).await;
+        let text = "x".repeat(16_000);
+        let batch = || (0..20).map(|_| kit::write(&ann, kit::send(&room, &text))).collect::<Vec<_>>();
+        bound_pages(&store, Some(10)).await;
+        let refused = batch();
+        for _ in 0..3 {
+            let error = store.commit(refused.clone()).await.unwrap_err();
+            assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+        }
+        assert_eq!(kit::room_events(&shared, &room).await.len(), 2, "nothing of it is there");
+        bound_pages(&store, None).await;
+        let results = kit::commit(&shared, refused).await;
+        let seqs: Vec<u64> = results.into_iter().map(|result| result.unwrap().seq).collect();
+        assert_eq!(seqs, (3..23).collect::<Vec<_>>(), "no hole, and no nonce used up");
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_takes_nothing_along() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let store = SqliteStore::open(directory.path()).unwrap();
+        let write = store.write(|connection| -> Result<(), StoreError> {
+            connection.execute("DELETE FROM life", [])?;
+            panic!("a bug");
+        });
+        assert!(matches!(write.await, Err(StoreError::OutcomeUnknown(_))));
+        let read = store.readers.run(|_| -> Result<(), StoreError> { panic!("a bug") });
+        assert!(read.await.is_err());
+        store.new_epoch().await.unwrap();
+        for _ in 0..10 {
+            store.probe().await.unwrap();
+        }
+        store.close().await;
     }
 }
