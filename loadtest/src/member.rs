@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hallway_protocol::frame::ServerFrame;
-use hallway_protocol::{Epoch, EventBody, UserId};
+use hallway_protocol::{EventBody, UserId};
 use loadtest_client::ledger::{Ledger, Opening, Recorder, SessionId};
 use loadtest_client::{Notice, Observer, Step};
 use tokio::sync::watch;
@@ -33,7 +33,6 @@ impl Window {
 pub(crate) struct Progress {
     /// How many syncs were completed, and when the last one was.
     pub(crate) synced: (u64, Option<Instant>),
-    pub(crate) epoch: Option<Epoch>,
 }
 
 /// Watches one client.
@@ -68,7 +67,7 @@ impl Member {
         let mut recorder = ledger.recorder();
         let session = recorder.open(user, how.opening);
         recorder.starts_at(session, &how.positions);
-        let (progress, progress_inbox) = watch::channel(Progress { synced: (0, None), epoch: None });
+        let (progress, progress_inbox) = watch::channel(Progress { synced: (0, None) });
         let own_deliveries = Arc::new(AtomicU64::new(0));
         let member = Self {
             recorder,
@@ -111,12 +110,11 @@ impl Observer for Member {
             Notice::Synced { .. } => {
                 self.progress.send_modify(|progress| progress.synced = (progress.synced.0 + 1, Some(Instant::now())));
             }
-            Notice::Connected { welcome } => {
+            Notice::Connected { .. } => {
                 self.connections += 1;
                 if self.connections > 1 {
                     metrics::count(&self.metrics.reconnected);
                 }
-                self.progress.send_modify(|progress| progress.epoch = Some(welcome.epoch.clone()));
             }
             Notice::Disconnected { .. } | Notice::Frame(ServerFrame::Error(_)) => {}
             _ => {}

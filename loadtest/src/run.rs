@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use hallway_protocol::{MessageId, Position, RoomId, StreamId, UserId};
 use loadtest_client::client::{committed, message};
 use loadtest_client::ledger::{Ledger, Opening, Recorder, SessionId};
-use loadtest_client::{Client, ClientSettings, ConnectOptions, RequestError, token};
+use loadtest_client::{Client, ClientSettings, ConnectOptions, Connection, RequestError, token};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -72,6 +72,14 @@ impl Context {
         self.stop.load(Ordering::Relaxed)
     }
 
+    fn options(&self, user: &UserId) -> Result<ConnectOptions, Failure> {
+        let life = self.settings.duration + Duration::from_secs(3600);
+        let token = token::mint(&self.settings.secret, user.as_str(), life)?;
+        let mut options = ConnectOptions::new(&*self.settings.target, token).codec(self.settings.codec);
+        options.client_name = "loadtest".to_owned();
+        Ok(options)
+    }
+
     /// Connects a member and waits for nothing more than the answer to `hello`.
     pub(crate) async fn connect(
         &self,
@@ -79,13 +87,8 @@ impl Context {
         how: Watch,
         receive_buffer_bytes: Option<u32>,
     ) -> Result<Handle, Failure> {
-        let life = self.settings.duration + Duration::from_secs(3600);
-        let token = token::mint(&self.settings.secret, user.as_str(), life)?;
-        let mut connect = ConnectOptions::new(&*self.settings.target, token)
-            .codec(self.settings.codec)
-            .positions(how.positions.clone());
+        let mut connect = self.options(&user)?.positions(how.positions.clone());
         connect.receive_buffer_bytes = receive_buffer_bytes;
-        connect.client_name = "loadtest".to_owned();
         let (member, progress, delivered, session) = Member::new(&self.ledger, &self.metrics, &user, how);
         let began = Instant::now();
         let client = Client::connect(ClientSettings::new(connect), member).await?;
@@ -170,13 +173,9 @@ impl Context {
 
     async fn read_all(self: Arc<Self>, user: UserId, rooms: Vec<RoomId>) -> Result<(), Failure> {
         // The epoch is the node's to say; a first connection asks for it.
-        let epoch = {
-            let handle = self.connect(user.clone(), Watch::default(), None).await?;
-            let epoch = handle.progress.borrow().epoch.clone();
-            self.record(|recorder| recorder.done(handle.session));
-            handle.client.close().await;
-            epoch.ok_or("the node named no epoch")?
-        };
+        let (asking, welcome) = Connection::open(&self.options(&user)?).await?;
+        asking.close().await;
+        let epoch = welcome.epoch;
         let from_start =
             |room: &RoomId| Position { stream: StreamId::Room(room.clone()), epoch: epoch.clone(), seq: 0 };
         let positions: Vec<Position> = rooms.iter().map(from_start).collect();
