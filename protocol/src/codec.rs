@@ -10,6 +10,8 @@
 //! | `ok` | 0x1000 + the command's kind | `id: u64`, reply |
 //! | `event` | 0x2000 + the event's kind | `stream`, `seq`, `at_ms`, event body |
 //! | other server frames | 1 to 7, see [`ServerKind`] | the frame |
+//!
+//! **Invariant:** decoding n bytes takes memory and time in proportion to n, whatever the bytes are.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,6 +22,10 @@ use crate::event::{Event, EventBody};
 use crate::frame::{OkFrame, ServerFrame};
 use crate::position::{Seq, StreamId};
 
+mod refused_json;
+
+use refused_json::{diagnose_request, skip_frame};
+
 /// Leads every binary frame.
 pub const POSTCARD_VERSION: u8 = 1;
 /// Bytes before the body of a binary frame.
@@ -28,6 +34,10 @@ pub const POSTCARD_HEADER_BYTES: usize = 7;
 pub const OK_KIND_BASE: u16 = 0x1000;
 /// Kind of an `event` frame less its event's kind.
 pub const EVENT_KIND_BASE: u16 = 0x2000;
+/// Kinds from here on belong to no frame of this version.
+pub const UNKNOWN_KIND_BASE: u16 = 0x3000;
+/// Longest message of a [`DecodeError`], in bytes, however long the value is that it quotes.
+pub const DECODE_MESSAGE_MAX_BYTES: usize = 300;
 
 /// Which encoding a connection speaks, by its WebSocket subprotocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,12 +91,26 @@ pub struct DecodeError {
 
 impl DecodeError {
     fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), id: None }
+        Self { code, message: shorten(message.into()), id: None }
     }
 
     fn bad_frame(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::BadFrame, message)
     }
+}
+
+/// Libraries quote the offending value whole; an answer must not be as long as the attack, nor break a log line.
+fn shorten(message: String) -> String {
+    let mut out = String::new();
+    for character in message.chars() {
+        let character = if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
+        if out.len() + character.len_utf8() + '…'.len_utf8() > DECODE_MESSAGE_MAX_BYTES {
+            out.push('…');
+            break;
+        }
+        out.push(character);
+    }
+    out
 }
 
 /// A server frame as a client reads it: one that this version knows, or one to skip.
@@ -142,7 +166,7 @@ pub fn encode_frame(codec: Codec, frame: &ServerFrame) -> Vec<u8> {
 /// [`DecodeError`] with `bad_frame`, `unknown_command` or `invalid_argument`, and the request's id where it could be read.
 pub fn decode_request(codec: Codec, bytes: &[u8]) -> Result<Request, DecodeError> {
     match codec {
-        Codec::Json => serde_json::from_slice(bytes).map_err(|error| diagnose_json(bytes, &error)),
+        Codec::Json => serde_json::from_slice(bytes).map_err(|error| diagnose_request(bytes, &error)),
         Codec::Postcard => {
             let (kind, body) = open(bytes)?;
             let (id, rest) =
@@ -173,7 +197,7 @@ pub fn decode_frame(codec: Codec, bytes: &[u8]) -> Result<Received, DecodeError>
     match codec {
         Codec::Json => match serde_json::from_slice(bytes) {
             Ok(frame) => Ok(Received::Frame(frame)),
-            Err(error) => skip_json(bytes, &error),
+            Err(error) => skip_frame(bytes, &error),
         },
         Codec::Postcard => decode_binary_frame(bytes),
     }
@@ -222,6 +246,9 @@ fn command_name(kind: u16) -> &'static str {
 fn decode_binary_frame(bytes: &[u8]) -> Result<Received, DecodeError> {
     let (kind, body) = open(bytes)?;
     let broken = |error: postcard::Error| DecodeError::bad_frame(format!("frame of kind {kind}: {error}"));
+    if kind >= UNKNOWN_KIND_BASE {
+        return Ok(Received::Unknown);
+    }
     if kind >= EVENT_KIND_BASE {
         let ((stream, seq, at_ms), rest) = postcard::take_from_bytes::<(StreamId, Seq, u64)>(body).map_err(broken)?;
         return match EventBody::read_postcard(kind - EVENT_KIND_BASE, rest) {
@@ -265,54 +292,6 @@ fn whole<T>(kind: u16, (value, rest): (T, &[u8])) -> Result<T, DecodeError> {
         Ok(value)
     } else {
         Err(DecodeError::bad_frame(format!("{} bytes after a frame of kind {kind}", rest.len())))
-    }
-}
-
-/// The slow path of a refused JSON request: finds out what exactly was wrong.
-fn diagnose_json(bytes: &[u8], error: &serde_json::Error) -> DecodeError {
-    let Ok(value) = serde_json::from_slice::<serde_json::Value>(bytes) else {
-        return DecodeError::bad_frame(format!("not JSON: {error}"));
-    };
-    let id = value.get("id").and_then(serde_json::Value::as_u64);
-    let answer = |code, message: String| DecodeError { code, message, id };
-    let shape = "a request looks like {\"id\": 1, \"command\": {\"ping\": {}}}";
-    if id.is_none() {
-        return answer(ErrorCode::BadFrame, format!("no \"id\" (a whole number from 0): {shape}"));
-    }
-    let Some(command) = value.get("command").and_then(serde_json::Value::as_object).filter(|fields| fields.len() == 1)
-    else {
-        return answer(ErrorCode::BadFrame, format!("no \"command\" with exactly one name in it: {shape}"));
-    };
-    let name = command.keys().next().map_or("", String::as_str);
-    if Command::KINDS.iter().any(|(_, known)| *known == name) {
-        answer(ErrorCode::InvalidArgument, format!("{name}: {error}"))
-    } else {
-        let shown: String = name.chars().take(40).collect();
-        answer(ErrorCode::UnknownCommand, format!("no command is called {shown:?}"))
-    }
-}
-
-/// The slow path of an unreadable JSON frame: newer than this client, or broken?
-fn skip_json(bytes: &[u8], error: &serde_json::Error) -> Result<Received, DecodeError> {
-    let broken = || DecodeError::bad_frame(format!("not a server frame: {error}"));
-    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|_| broken())?;
-    let frame = value.as_object().filter(|fields| fields.len() == 1).ok_or_else(broken)?;
-    let (key, inner) = frame.iter().next().ok_or_else(broken)?;
-    match key.as_str() {
-        "event" => {
-            let kind = inner.get("body").and_then(|body| body.as_object()).and_then(|body| body.keys().next());
-            if kind.is_none_or(|kind| EventBody::KINDS.iter().any(|(_, known)| known == kind)) {
-                return Err(broken());
-            }
-            let stream = inner.get("stream").and_then(|stream| stream.as_str()).and_then(|text| text.parse().ok());
-            let seq = inner.get("seq").and_then(serde_json::Value::as_u64);
-            match (stream, seq) {
-                (Some(stream), Some(seq)) => Ok(Received::UnknownEvent { stream, seq }),
-                _ => Err(broken()),
-            }
-        }
-        "ok" | "error" | "sync_begin" | "sync_end" | "reset" | "typing" | "signal" | "closing" => Err(broken()),
-        _ => Ok(Received::Unknown),
     }
 }
 

@@ -178,6 +178,8 @@ close_codes! {
     StoreUnavailable 4006 "store_unavailable";
     /// A fault of the node.
     Internal 4007 "internal";
+    /// The store began a new life (a restore): say hello again.
+    EpochChanged 4008 "epoch_changed";
     /// The token was refused.
     Unauthenticated 4500 "unauthenticated";
     /// The client did not follow the protocol (no `hello`, too many bad frames).

@@ -3,6 +3,8 @@
 //! In JSON a request is `{"id": 1, "command": {"message.send": {…}}}`. Every request gets exactly one reply (or error)
 //! with its `id`. Commands that write carry a nonce: repeating one with the same nonce is always safe.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, MessageId, Nonce, RoomId, UserId};
@@ -105,7 +107,7 @@ commands! {
 }
 
 /// First command of every connection: who is there, and where they stand.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// JWT. May be left out when it came in the `Authorization` header.
     #[serde(default)]
@@ -125,6 +127,19 @@ pub struct Hello {
     /// "Too far behind, give me the latest": most missed events that the client wants per stream. Without it: all.
     #[serde(default)]
     pub limit: Option<u32>,
+}
+
+impl fmt::Debug for Hello {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Hello")
+            .field("token", &self.token.as_ref().map(|_| Hidden))
+            .field("client_name", &self.client_name)
+            .field("client_version", &self.client_version)
+            .field("protocol_minor", &self.protocol_minor)
+            .field("positions", &self.positions)
+            .field("limit", &self.limit)
+            .finish()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,9 +181,24 @@ pub struct Pong {
     pub at_ms: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthRefresh {
     pub token: String,
+}
+
+impl fmt::Debug for AuthRefresh {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("AuthRefresh").field("token", &Hidden).finish()
+    }
+}
+
+/// Stands for a token wherever a command is printed: tokens are in no log.
+struct Hidden;
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("(hidden)")
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,15 +10,19 @@
 //! 5. [`frame`]: what a node sends: replies, errors, events and the brackets of a sync.
 //! 6. [`codes`]: every error code and close code, with what a client should do about it.
 //! 7. [`codec`]: the two encodings, JSON text and postcard binary, of the same types.
+//! 8. [`check`](mod@check): limits of arguments that the types do not express.
+//! 9. [`cursor`]: where a page continues; opaque to clients.
 //!
 //! **Invariant:** the wire only grows. A released postcard struct never changes; new things are new variants with
 //! new kind numbers, and the golden fixtures in `protocol/fixtures/v1` hold what was released.
 //!
 //! **Invariant:** no `tag`, `flatten`, `untagged` or `skip_serializing_if`: postcard mis-decodes them silently.
 
+pub mod check;
 pub mod codec;
 pub mod codes;
 pub mod command;
+pub mod cursor;
 pub mod event;
 pub mod frame;
 pub mod ids;

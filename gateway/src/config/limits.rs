@@ -1,14 +1,11 @@
 //! Every limit of a node, in one table: name, unit, default, allowed range, what happens when it is reached, the metric
 //! that shows it and the test that proves it. `tests/tidy.rs` checks each row.
 
-use serde::Deserialize;
-
 macro_rules! limits {
     ($($(#[$doc:meta])* $name:ident: $unit:literal = $default:literal in $min:literal..=$max:literal,
         reached: $reached:literal, metric: $metric:literal, test: $test:literal;)*) => {
         /// The limits in force. Each is set by `limits.<name>` in the configuration.
-        #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
+        #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct Limits { $($(#[$doc])* pub $name: u64,)* }
 
         impl Default for Limits {
@@ -28,6 +25,14 @@ macro_rules! limits {
             #[must_use]
             pub fn values(&self) -> Vec<(&'static LimitRow, u64)> {
                 Self::TABLE.iter().zip([$(self.$name),*]).collect()
+            }
+
+            /// Where the limit of this name is kept.
+            pub(super) fn slot(&mut self, name: &str) -> Option<&mut u64> {
+                match name {
+                    $(stringify!($name) => Some(&mut self.$name),)*
+                    _ => None,
+                }
             }
         }
     };
@@ -63,6 +68,10 @@ limits! {
     hello_timeout_ms: "milliseconds" = 10000 in 100..=120000,
         reached: "the connection is closed with 4004", metric: "hallway_connections_closed_total",
         test: "sockets_that_never_authenticate_are_capped_and_closed";
+    /// Frames in a row that are no valid request.
+    bad_frames_max: "frames" = 32 in 1..=1000,
+        reached: "the connection is closed with 4501", metric: "hallway_connections_closed_total",
+        test: "a_client_that_sends_only_rubbish_is_closed";
     /// The server pings this often.
     heartbeat_interval_ms: "milliseconds" = 25000 in 100..=600000,
         reached: "a ping is sent", metric: "hallway_connections_closed_total",

@@ -1,44 +1,189 @@
-//! The metric catalogue: every metric of a node, with its unit and meaning, in one table.
+//! The metric catalogue: every metric of a node, with its unit and meaning, in one table. `docs/operations.md` lists the
+//! same; a test compares.
 //!
 //! Hot paths touch plain atomics; OpenTelemetry reads them when it is asked.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::Arc;
 
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+use opentelemetry::metrics::Meter;
 
-impl Counter {
-    /// Adds to it.
-    pub fn add(&self, amount: u64) {
-        self.0.fetch_add(amount, Ordering::Relaxed);
-    }
+use super::exporter::{Exporter, MetricsError};
+use super::instruments::Instrument;
+pub use super::instruments::{Counter, Durations, Gauge, Labelled, Sizes};
+use super::labels::{CloseReason, CommandLabel, RefusedReason};
+use hallway_protocol::ErrorCode;
+use hallway_protocol::frame::ResetReason;
 
-    /// Its value.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+/// One row of the catalogue.
+#[derive(Debug, Clone, Copy)]
+pub struct MetricRow {
+    /// As Prometheus sees it.
+    pub name: &'static str,
+    pub kind: &'static str,
+    pub unit: &'static str,
+    pub description: &'static str,
+}
+
+macro_rules! catalogue {
+    ($($field:ident: $type:ty = $name:literal, $unit:literal, $description:literal;)*) => {
+        /// Every metric, as something to count on.
+        #[derive(Debug)]
+        pub struct Metrics { $(#[doc = $description] pub $field: $type,)* }
+
+        /// The whole catalogue.
+        pub const CATALOGUE: &[MetricRow] = &[$(MetricRow {
+            name: $name, kind: <$type as Instrument>::KIND, unit: $unit, description: $description,
+        }),*];
+
+        impl Metrics {
+            fn create(meter: &Meter) -> Self {
+                let mut rows = CATALOGUE.iter();
+                let mut next = || rows.next().unwrap_or(&CATALOGUE[0]);
+                Self { $($field: Instrument::create(meter, next()),)* }
+            }
+
+            fn observe(self: &Arc<Self>, meter: &Meter) {
+                let mut rows = CATALOGUE.iter();
+                let mut next = || rows.next().unwrap_or(&CATALOGUE[0]);
+                $(<$type as Instrument>::observe(meter, next(), Arc::clone(self), |metrics| &metrics.$field);)*
+            }
+        }
+    };
+}
+
+catalogue! {
+    connections_open: Gauge = "hallway_connections_open", "connections", "WebSocket connections that are open";
+    connections_identified: Gauge = "hallway_connections_identified", "connections", "Open connections that have said a valid hello";
+    connections_opened: Counter = "hallway_connections_opened_total", "connections", "WebSocket connections accepted";
+    connections_closed: Labelled<CloseReason> = "hallway_connections_closed_total", "connections", "Connections that ended, by reason: a close code's word, client, or lost";
+    connections_refused: Labelled<RefusedReason> = "hallway_connections_refused_total", "connections", "Connections turned away before or at the upgrade, by reason";
+    requests: Labelled<CommandLabel> = "hallway_requests_total", "requests", "Requests read, by command";
+    errors: Labelled<ErrorCode> = "hallway_errors_total", "errors", "Errors answered, by code";
+    requests_in_flight: Gauge = "hallway_requests_in_flight", "requests", "Requests read and not answered yet";
+    request_duration: Durations = "hallway_request_duration_seconds", "seconds", "From a request read to its answer in the backlog";
+    events_committed: Counter = "hallway_events_committed_total", "events", "Events that this node committed";
+    commit_batch_writes: Sizes = "hallway_commit_batch_writes", "writes", "Writes in one batch handed to the store";
+    commit_duration: Durations = "hallway_commit_duration_seconds", "seconds", "Time the store took for a batch";
+    deliveries: Counter = "hallway_deliveries_total", "deliveries", "Event frames appended to connections, live and from the log";
+    delivered_bytes: Counter = "hallway_delivered_bytes_total", "bytes", "Bytes of those frames";
+    socket_writes: Counter = "hallway_socket_writes_total", "writes", "Write calls to client sockets";
+    lagging: Counter = "hallway_lagging_total", "connections", "Times that a full backlog turned a connection's streams Behind";
+    backlog_bytes: Gauge = "hallway_backlog_bytes", "bytes", "Bytes waiting for clients that the kernel did not take yet";
+    lane_overflows: Counter = "hallway_lane_overflows_total", "entries", "Entries that a full lane inbox did not take; their streams turned Behind";
+    gaps: Counter = "hallway_gaps_total", "gaps", "Gaps that a stream's sequencer filled from the store";
+    streams: Gauge = "hallway_streams", "streams", "Streams whose state is held on this node";
+    ring_bytes: Gauge = "hallway_ring_bytes", "bytes", "Bytes of recent events held in memory";
+    store_pages: Counter = "hallway_store_pages_total", "reads", "Reads of event pages from the store";
+    store_page_streams: Counter = "hallway_store_page_streams_total", "streams", "Streams asked for in those reads";
+    syncs: Counter = "hallway_syncs_total", "syncs", "Clients brought up to date, by hello or sync";
+    sync_duration: Durations = "hallway_sync_duration_seconds", "seconds", "From hello or sync read to its last page in the backlog";
+    resets: Labelled<ResetReason> = "hallway_resets_total", "streams", "Streams that a client was told to forget, by reason";
+    store_up: Gauge = "hallway_store_up", "boolean", "1 while the store answers, else 0";
+    signals: Counter = "hallway_signals_total", "signals", "Ephemeral frames (typing, signal) taken from clients";
+}
+
+impl Metrics {
+    /// The metrics of one node, and what renders them for Prometheus.
+    ///
+    /// # Errors
+    /// [`MetricsError`] when the exporter cannot be set up.
+    pub fn new() -> Result<(Arc<Self>, Exporter), MetricsError> {
+        let (exporter, meter) = Exporter::new()?;
+        let metrics = Arc::new(Self::create(&meter));
+        metrics.observe(&meter);
+        Ok((metrics, exporter))
     }
 }
 
-/// A number that goes up and down.
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicI64);
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::time::Duration;
 
-impl Gauge {
-    /// Adds to it (or takes away).
-    pub fn add(&self, amount: i64) {
-        self.0.fetch_add(amount, Ordering::Relaxed);
+    use hallway_protocol::command::Ping;
+    use hallway_protocol::{CloseCode, Command};
+
+    use super::*;
+    use crate::telemetry::labels::Label;
+
+    #[test]
+    fn every_metric_is_exported_under_the_name_of_its_row() {
+        let (metrics, exporter) = Metrics::new().unwrap();
+        metrics.request_duration.record(Duration::from_millis(3));
+        metrics.commit_duration.record(Duration::from_micros(50));
+        metrics.sync_duration.record(Duration::from_secs(20));
+        metrics.commit_batch_writes.record(7);
+        let text = exporter.render().unwrap();
+        for row in CATALOGUE {
+            assert!(text.contains(&format!("# TYPE {} {}\n", row.name, row.kind)), "{} in:\n{text}", row.name);
+            assert!(text.contains(&format!("# HELP {} {}\n", row.name, row.description)), "{}", row.name);
+        }
+        let exported = text.lines().filter(|line| line.starts_with("# TYPE")).count();
+        assert_eq!(exported, CATALOGUE.len(), "nothing but the catalogue:\n{text}");
+        assert!(text.contains("hallway_request_duration_seconds_bucket{le=\"0.005\"} 1\n"), "{text}");
+        assert!(text.contains("hallway_sync_duration_seconds_bucket{le=\"10\"} 0\n"), "{text}");
     }
 
-    /// Sets it.
-    pub fn set(&self, value: i64) {
-        self.0.store(value, Ordering::Relaxed);
+    #[test]
+    fn counts_are_exported_with_their_labels() {
+        let (metrics, exporter) = Metrics::new().unwrap();
+        metrics.deliveries.add(5);
+        metrics.connections_open.add(3);
+        metrics.connections_open.add(-1);
+        metrics.errors.add(ErrorCode::Internal);
+        metrics.requests.add(&Command::Ping(Ping {}));
+        metrics.connections_closed.add(CloseCode::Flood);
+        metrics.connections_closed.add(CloseReason::Lost);
+        metrics.connections_refused.add(RefusedReason::Files);
+        metrics.resets.add(ResetReason::Ahead);
+        let text = exporter.render().unwrap();
+        for line in [
+            "hallway_deliveries_total 5",
+            "hallway_connections_open 2",
+            "hallway_errors_total{code=\"internal\"} 1",
+            "hallway_errors_total{code=\"bad_frame\"} 0",
+            "hallway_requests_total{command=\"ping\"} 1",
+            "hallway_connections_closed_total{reason=\"flood\"} 1",
+            "hallway_connections_closed_total{reason=\"lost\"} 1",
+            "hallway_connections_closed_total{reason=\"client\"} 0",
+            "hallway_connections_refused_total{reason=\"files\"} 1",
+            "hallway_resets_total{reason=\"ahead\"} 1",
+        ] {
+            assert!(text.lines().any(|exported| exported == line), "{line} in:\n{text}");
+        }
+        assert_eq!((metrics.errors.get(ErrorCode::Internal), metrics.errors.total()), (1, 1));
     }
 
-    /// Its value.
-    #[must_use]
-    pub fn get(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+    #[test]
+    fn every_label_value_has_its_own_place_and_word() {
+        for (place, code) in ErrorCode::ALL.iter().enumerate() {
+            assert_eq!((code.index(), ErrorCode::values()[place]), (place, code.as_str()));
+        }
+        for (place, code) in CloseCode::ALL.iter().enumerate() {
+            assert_eq!((CloseReason::Code(*code).index(), CloseReason::values()[place]), (place, code.reason()));
+        }
+        assert_eq!(CloseReason::values()[CloseReason::Client.index()], "client");
+        assert_eq!(RefusedReason::values()[RefusedReason::Files.index()], "files");
+        let resets = [
+            ResetReason::New,
+            ResetReason::Limit,
+            ResetReason::Epoch,
+            ResetReason::Trimmed,
+            ResetReason::Joined,
+            ResetReason::Ahead,
+        ];
+        for (place, reason) in resets.iter().enumerate() {
+            let word = serde_json::to_value(reason).unwrap();
+            assert_eq!((reason.index(), Some(ResetReason::values()[place])), (place, word.as_str()));
+        }
+    }
+
+    #[test]
+    fn the_catalogue_keeps_the_naming_rules() {
+        for row in CATALOGUE {
+            assert!(row.name.starts_with("hallway_"), "{}", row.name);
+            assert_eq!(row.name.ends_with("_total"), row.kind == "counter", "{}", row.name);
+            assert_eq!(CATALOGUE.iter().filter(|other| other.name == row.name).count(), 1, "{}", row.name);
+        }
     }
 }

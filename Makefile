@@ -1,0 +1,38 @@
+# `make run` starts a node; `make test` is what must be green before anything is merged. The recipes work with stdin closed.
+.PHONY: run test lint format clippy nextest doctest bench tools
+
+run:
+	cargo run --locked
+
+# Everything, in the order that fails fastest. `.ci/run` calls it and prints the minutes of each step.
+test: tools
+	@bash .ci/step "format" $(MAKE) --no-print-directory format
+	@bash .ci/step "clippy" $(MAKE) --no-print-directory clippy
+	@bash .ci/step "tests" $(MAKE) --no-print-directory nextest
+	@bash .ci/step "doc tests" $(MAKE) --no-print-directory doctest
+
+lint: format clippy
+
+format:
+	cargo fmt --all --check
+
+clippy:
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+nextest:
+	PATH="$(CURDIR)/target/venv/bin:$$PATH" cargo nextest run --workspace --locked
+
+doctest:
+	cargo test --workspace --doc --locked
+
+# The benches, if there are any yet; figures of a whole node come from `loadtest`.
+bench:
+	@if ls */benches/*.rs >/dev/null 2>&1; then \
+		echo "cargo bench --workspace --locked"; cargo bench --workspace --locked; \
+	else \
+		echo "no benches yet; for a whole node: cargo run --release -p loadtest -- chat --help"; \
+	fi
+
+# What the tests need beyond Rust and a C compiler: installed when CI=true, else one line says how.
+tools:
+	@bash .ci/install

@@ -1,0 +1,107 @@
+//! Bytes of server-to-client WebSocket frames (RFC 6455 section 5.2): never masked, never fragmented.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use hallway_protocol::codec::{Codec, encode_frame};
+use hallway_protocol::{CloseCode, ServerFrame};
+
+const FIN: u8 = 0x80;
+const OPCODE_TEXT: u8 = 0x1;
+const OPCODE_BINARY: u8 = 0x2;
+const OPCODE_CLOSE: u8 = 0x8;
+const OPCODE_PING: u8 = 0x9;
+
+fn frame(opcode: u8, payload: &[u8]) -> Bytes {
+    let mut bytes = Vec::with_capacity(payload.len() + 10);
+    bytes.push(FIN | opcode);
+    match payload.len() {
+        length @ 0..=125 => bytes.push(length as u8),
+        length @ 126..=0xffff => {
+            bytes.push(126);
+            bytes.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        length => {
+            bytes.push(127);
+            bytes.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(payload);
+    Bytes::from(bytes)
+}
+
+/// A server frame in one codec, WebSocket header included.
+#[must_use]
+pub fn data_frame(codec: Codec, content: &ServerFrame) -> Bytes {
+    let opcode = match codec {
+        Codec::Json => OPCODE_TEXT,
+        Codec::Postcard => OPCODE_BINARY,
+    };
+    frame(opcode, &encode_frame(codec, content))
+}
+
+/// A ping without payload.
+#[must_use]
+pub fn ping_frame() -> Bytes {
+    Bytes::from_static(&[FIN | OPCODE_PING, 0])
+}
+
+/// A close frame with its code and reason.
+#[must_use]
+pub fn close_frame(code: CloseCode) -> Bytes {
+    let mut payload = code.code().to_be_bytes().to_vec();
+    payload.extend_from_slice(code.reason().as_bytes());
+    frame(OPCODE_CLOSE, &payload)
+}
+
+/// One server frame for many readers: encoded at most once per codec, when the first reader of that codec needs it.
+#[derive(Debug)]
+pub struct Encoded {
+    content: ServerFrame,
+    json: OnceLock<Bytes>,
+    postcard: OnceLock<Bytes>,
+}
+
+impl Encoded {
+    /// Wraps a frame; encodes nothing yet.
+    #[must_use]
+    pub fn new(content: ServerFrame) -> Self {
+        Self { content, json: OnceLock::new(), postcard: OnceLock::new() }
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn content(&self) -> &ServerFrame {
+        &self.content
+    }
+
+    /// The frame's bytes; shared by everyone who speaks that codec.
+    #[must_use]
+    pub fn bytes(&self, codec: Codec) -> &Bytes {
+        let cell = match codec {
+            Codec::Json => &self.json,
+            Codec::Postcard => &self.postcard,
+        };
+        cell.get_or_init(|| data_frame(codec, &self.content))
+    }
+
+    /// Encoded bytes held so far, for bounds.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.json.get().map_or(0, Bytes::len) + self.postcard.get().map_or(0, Bytes::len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_take_the_shortest_form() {
+        for (length, header) in [(0, 2), (125, 2), (126, 4), (65535, 4), (65536, 10)] {
+            let bytes = frame(OPCODE_TEXT, &vec![b'x'; length]);
+            assert_eq!(bytes.len(), length + header, "payload of {length} bytes");
+            assert_eq!(bytes[0], 0x81);
+        }
+    }
+}

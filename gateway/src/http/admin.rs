@@ -1,0 +1,27 @@
+//! Readiness and metrics.
+
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+
+use super::{Body, text};
+use crate::session::Sessions;
+use crate::telemetry::Exporter;
+
+pub(super) fn ready(sessions: &Sessions) -> Response<Body> {
+    if sessions.tasks.is_stopped() {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the node is stopping\n");
+    }
+    if !sessions.service.readiness().store_up {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the store does not answer\n");
+    }
+    text(StatusCode::OK, "ready\n")
+}
+
+pub(super) fn metrics(exporter: &Exporter) -> Response<Body> {
+    let Ok(rendered) = exporter.render() else {
+        return text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be rendered\n");
+    };
+    let mut response = text(StatusCode::OK, rendered);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
+    response
+}

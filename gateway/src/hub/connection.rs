@@ -1,0 +1,118 @@
+//! A connection as the hub knows it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hallway_protocol::codec::Codec;
+use hallway_protocol::{RoomId, Seq, StreamId, UserId};
+
+use crate::connection::Outbound;
+
+/// Unique on this node for its whole life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+/// A stream that this connection must be served from the log, from this number on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behind {
+    pub stream: StreamId,
+    pub next: Seq,
+}
+
+/// A membership that began while the connection's hello was under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Join {
+    pub room: RoomId,
+    pub joined_seq: Seq,
+}
+
+/// An identified connection: shared by its session, its lane and the people map.
+pub struct Connection {
+    pub id: ConnectionId,
+    pub user: UserId,
+    pub codec: Codec,
+    pub outbound: Arc<Outbound>,
+    /// Streams that the lane asks the session to read. One entry a stream.
+    behind: Mutex<BTreeMap<StreamId, Seq>>,
+    /// `Some` while the hello is under way.
+    deferred: Mutex<Option<Vec<Join>>>,
+    closed: AtomicBool,
+}
+
+impl Connection {
+    /// A connection whose hello is under way.
+    #[must_use]
+    pub fn new(id: ConnectionId, user: UserId, codec: Codec, outbound: Arc<Outbound>) -> Self {
+        Self {
+            id,
+            user,
+            codec,
+            outbound,
+            behind: Mutex::default(),
+            deferred: Mutex::new(Some(Vec::new())),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The lane asks for a stream to be read from the log. Replaces an older request for it.
+    pub(super) fn request(&self, stream: &StreamId, next: Seq) {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner).insert(stream.clone(), next);
+        self.outbound.wake();
+    }
+
+    /// Takes at most `most` of the streams to read.
+    #[must_use]
+    pub fn take_behind(&self, most: usize) -> Vec<Behind> {
+        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = Vec::new();
+        while taken.len() < most
+            && let Some((stream, next)) = behind.pop_first()
+        {
+            taken.push(Behind { stream, next });
+        }
+        taken
+    }
+
+    /// The log could not be read: the same streams are wanted again, unless the lane asked anew meanwhile.
+    pub fn ask_again(&self, streams: Vec<Behind>) {
+        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        for wanted in streams {
+            behind.entry(wanted.stream).or_insert(wanted.next);
+        }
+    }
+
+    /// Whether there is something to read from the log.
+    #[must_use]
+    pub fn has_behind(&self) -> bool {
+        !self.behind.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Keeps a join for later if the hello is still under way.
+    pub(super) fn defer(&self, join: Join) -> bool {
+        match self.deferred.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(joins) => {
+                joins.push(join);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Ends the hello: what was kept meanwhile; from now on joins go their normal way.
+    #[must_use]
+    pub(super) fn end_of_hello(&self) -> Vec<Join> {
+        self.deferred.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+
+    /// Marks the connection as gone, so that a late attach is ignored.
+    pub(super) fn mark_closed(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Whether it is gone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,83 @@
+//! A committed event on its way to many readers.
+
+use hallway_protocol::{Event, EventBody, Seq, ServerFrame, StreamId, UserId};
+
+use crate::connection::Encoded;
+
+/// A committed event, encoded at most once per codec.
+#[derive(Debug)]
+pub struct LiveEvent {
+    frame: Encoded,
+    stream: StreamId,
+    seq: Seq,
+    size_bytes: usize,
+}
+
+impl LiveEvent {
+    /// Wraps an event.
+    #[must_use]
+    pub fn new(event: Event) -> Self {
+        let size_bytes = size_of::<Self>() + variable_bytes(&event.body);
+        Self {
+            stream: event.stream.clone(),
+            seq: event.seq,
+            size_bytes,
+            frame: Encoded::new(ServerFrame::Event(event)),
+        }
+    }
+
+    /// Its stream.
+    #[must_use]
+    pub fn stream(&self) -> &StreamId {
+        &self.stream
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// Its frame.
+    #[must_use]
+    pub fn frame(&self) -> &Encoded {
+        &self.frame
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn body(&self) -> Option<&EventBody> {
+        match self.frame.content() {
+            ServerFrame::Event(event) => Some(&event.body),
+            _ => None,
+        }
+    }
+
+    /// Who is no member any more after this event.
+    #[must_use]
+    pub fn removed_user(&self) -> Option<&UserId> {
+        match self.body() {
+            Some(EventBody::MemberRemoved(removed)) => Some(&removed.user),
+            _ => None,
+        }
+    }
+
+    /// An estimate of the memory that it takes, encodings included.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.size_bytes + self.frame.held_bytes()
+    }
+}
+
+fn variable_bytes(body: &EventBody) -> usize {
+    match body {
+        EventBody::MessageCreated(created) => message_bytes(&created.message),
+        EventBody::MessageEdited(edited) => message_bytes(&edited.message),
+        _ => 64,
+    }
+}
+
+fn message_bytes(message: &hallway_protocol::Message) -> usize {
+    // Counted three times: the struct, and one encoding in each codec.
+    3 * (message.text.len() + message.meta.as_ref().map_or(0, |meta| meta.as_json().len()) + 128)
+}

@@ -1,0 +1,236 @@
+//! The hub as the modules above see it.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use hallway_protocol::event::MembershipChanged;
+use hallway_protocol::model::MyRoom;
+use hallway_protocol::{CloseCode, Epoch, RoomId, Seq, StreamId, UserId};
+
+use super::connection::Join;
+use super::lane::{Lane, LaneMessage, PageForPair};
+use super::owner::{Attach, LogReader, Owner, OwnerMessage, attach_of_join};
+use super::people::{Membership, People};
+use super::{Connection, ConnectionId, Inbox, LiveEvent};
+use crate::config::Limits;
+use crate::connection::Encoded;
+use crate::tasks::Tasks;
+use crate::telemetry::metrics::Metrics;
+
+/// What owners share.
+pub(super) struct Shared {
+    pub(super) lanes: Vec<Arc<Inbox<LaneMessage>>>,
+    owners: Vec<Arc<Inbox<OwnerMessage>>>,
+    hasher: RandomState,
+    pub(super) people: People,
+    pub(super) limits: Limits,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) log: Arc<dyn LogReader>,
+    epoch: Mutex<Epoch>,
+}
+
+impl Shared {
+    pub(super) fn lane_of(&self, connection: ConnectionId) -> usize {
+        usize::try_from(connection.0).unwrap_or(0) % self.lanes.len()
+    }
+
+    pub(super) fn lane(&self, connection: ConnectionId) -> &Inbox<LaneMessage> {
+        &self.lanes[self.lane_of(connection)]
+    }
+
+    fn owner_of(&self, stream: &StreamId) -> usize {
+        let mut hasher = self.hasher.build_hasher();
+        std::hash::Hash::hash(stream, &mut hasher);
+        usize::try_from(hasher.finish() % self.owners.len() as u64).unwrap_or(0)
+    }
+
+    fn owner(&self, stream: &StreamId) -> &Inbox<OwnerMessage> {
+        &self.owners[self.owner_of(stream)]
+    }
+
+    pub(super) fn join(&self, connection: &Arc<Connection>, join: &Join) {
+        let attach = attach_of_join(connection, join, &self.epoch());
+        self.owner(&attach.stream).push(OwnerMessage::Attach(Box::new(attach)));
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.epoch.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Who follows what on this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    shared: Arc<Shared>,
+}
+
+impl Hub {
+    /// Starts `lanes` lanes and as many owners; they end with `tasks`.
+    #[must_use]
+    pub fn start(
+        lanes: usize,
+        epoch: Epoch,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+        log: Arc<dyn LogReader>,
+        tasks: &Tasks,
+    ) -> Self {
+        let count = lanes.max(1);
+        let shared = Arc::new(Shared {
+            lanes: (0..count).map(|_| Arc::new(Inbox::new(limits.lane_inbox_max))).collect(),
+            owners: (0..count).map(|_| Arc::new(Inbox::new(limits.lane_inbox_max))).collect(),
+            hasher: RandomState::new(),
+            people: People::default(),
+            limits,
+            metrics,
+            log,
+            epoch: Mutex::new(epoch),
+        });
+        for inbox in &shared.lanes {
+            tasks.spawn(Lane::new(Arc::clone(inbox), Arc::clone(&shared.metrics)).run(tasks.clone()));
+        }
+        for inbox in &shared.owners {
+            tasks.spawn(Owner::new(Arc::clone(&shared), Arc::clone(inbox)).run(tasks.clone()));
+        }
+        Self { shared }
+    }
+
+    /// The store's life that everything here belongs to.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.shared.epoch()
+    }
+
+    /// The store answered with another epoch: forget everything and send everyone through a fresh hello. Returns whether
+    /// it was news.
+    pub fn set_epoch(&self, epoch: &Epoch) -> bool {
+        {
+            let mut present = self.shared.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+            if *present == *epoch {
+                return false;
+            }
+            *present = epoch.clone();
+        }
+        for owner in &self.shared.owners {
+            owner.push(OwnerMessage::Clear);
+        }
+        self.close_all(CloseCode::EpochChanged);
+        true
+    }
+
+    /// Hands over what was committed. Waits for room in the owners' inboxes, never for a client.
+    pub async fn publish(&self, events: Vec<Arc<LiveEvent>>) {
+        let mut shares: HashMap<usize, Vec<Arc<LiveEvent>>> = HashMap::new();
+        for event in events {
+            shares.entry(self.shared.owner_of(event.stream())).or_default().push(event);
+        }
+        for (owner, events) in shares {
+            self.shared.owners[owner].send(OwnerMessage::Committed(events)).await;
+        }
+    }
+
+    /// Someone says how far streams have come; what is missing is read from the log.
+    pub fn heads(&self, heads: Vec<(StreamId, Seq)>) {
+        let mut shares: HashMap<usize, Vec<(StreamId, Seq)>> = HashMap::new();
+        for (stream, seq) in heads {
+            shares.entry(self.shared.owner_of(&stream)).or_default().push((stream, seq));
+        }
+        for (owner, heads) in shares {
+            self.shared.owners[owner].push(OwnerMessage::Heads(heads));
+        }
+    }
+
+    /// First step of a hello, before anything is read: from now on nothing that concerns this person is missed. `false`
+    /// when the person has too many connections here.
+    #[must_use]
+    pub fn enter(&self, connection: &Arc<Connection>) -> bool {
+        if !self.shared.people.enter(connection, self.shared.limits.user_connections_max) {
+            return false;
+        }
+        let stream = StreamId::User(connection.user.clone());
+        self.shared.owner(&stream).push(OwnerMessage::Enter(stream.clone()));
+        true
+    }
+
+    /// Second step, after the snapshot was read.
+    pub fn learn(&self, user: &UserId, rooms: &[MyRoom], user_head: Seq) {
+        self.shared.people.learn_rooms(user, rooms, user_head);
+        let stream = StreamId::User(user.clone());
+        self.shared.owner(&stream).push(OwnerMessage::Seed(stream.clone(), user_head));
+    }
+
+    /// Third step, after the reply: the connection belongs to its lane.
+    pub fn register(&self, connection: &Arc<Connection>) {
+        self.shared.lane(connection.id).push(LaneMessage::Register(Arc::clone(connection)));
+    }
+
+    /// Asks for `sync_end` once every stream has reached its target. Before the attaches that it is about.
+    pub fn watch(&self, connection: ConnectionId, epoch: Epoch, targets: HashMap<StreamId, Seq>) {
+        self.shared.lane(connection).push(LaneMessage::Watch { connection, epoch, targets, begun: Instant::now() });
+    }
+
+    /// A connection is to follow a stream.
+    pub fn attach(&self, attach: Attach) {
+        self.shared.owner(&attach.stream).push(OwnerMessage::Attach(Box::new(attach)));
+    }
+
+    /// Last step of a hello: memberships that began meanwhile. `known` says which were in the snapshot.
+    pub fn end_of_hello(&self, connection: &Arc<Connection>, known: impl Fn(&RoomId) -> Option<Seq>) {
+        for join in connection.end_of_hello() {
+            if known(&join.room).is_none_or(|joined_seq| joined_seq < join.joined_seq) {
+                self.shared.join(connection, &join);
+            }
+        }
+    }
+
+    /// What was read from the log for a pair that is Behind.
+    pub fn page(&self, page: PageForPair) {
+        self.shared.lane(page.connection).push(LaneMessage::Page(page));
+    }
+
+    /// The connection is gone.
+    pub fn leave(&self, connection: &Connection) {
+        connection.mark_closed();
+        self.shared.people.leave(&connection.user, connection.id);
+        self.shared.lane(connection.id).push(LaneMessage::Forget(connection.id));
+        for owner in &self.shared.owners {
+            owner.push(OwnerMessage::Gone(connection.id));
+        }
+    }
+
+    /// To everyone who follows the room right now. Dropped where a lane is full.
+    pub fn ephemeral(&self, room: &RoomId, frame: Arc<Encoded>, except: Option<ConnectionId>) {
+        for lane in &self.shared.lanes {
+            let stream = StreamId::Room(room.clone());
+            if lane.offer(LaneMessage::Ephemeral { stream, frame: Arc::clone(&frame), except }).is_err() {
+                self.shared.metrics.lane_overflows.add(1);
+            }
+        }
+    }
+
+    /// A membership as this node knows it: for quick answers, never for the decision.
+    #[must_use]
+    pub fn membership(&self, user: &UserId, room: &RoomId) -> Option<Membership> {
+        self.shared.people.membership(user, room)
+    }
+
+    /// A committed change of a membership, told before its acknowledgement so that the next command finds it.
+    pub fn learn_change(&self, user: &UserId, change: &MembershipChanged, version: Seq) {
+        self.shared.people.learn_change(user, change, version);
+    }
+
+    /// Every identified connection.
+    #[must_use]
+    pub fn connections(&self) -> Vec<Arc<Connection>> {
+        self.shared.people.all_connections()
+    }
+
+    /// Asks all connections to close.
+    pub fn close_all(&self, code: CloseCode) {
+        for connection in self.connections() {
+            connection.outbound.request_close(code);
+        }
+    }
+}

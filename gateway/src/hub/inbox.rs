@@ -1,0 +1,105 @@
+//! A bounded queue with one reader, whose writers never wait unless they ask to.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+/// Many writers, one reader. `push` is for what must never be refused (orders whose number is bounded elsewhere), `offer`
+/// for what can be read again from the log, `send` for writers that may wait.
+#[derive(Debug)]
+pub struct Inbox<T> {
+    queue: Mutex<VecDeque<T>>,
+    filled: Notify,
+    drained: Notify,
+    max: usize,
+}
+
+impl<T> Inbox<T> {
+    /// A queue that holds `max` entries before `offer` refuses and `send` waits.
+    #[must_use]
+    pub fn new(max: u64) -> Self {
+        Self {
+            queue: Mutex::default(),
+            filled: Notify::new(),
+            drained: Notify::new(),
+            max: usize::try_from(max).unwrap_or(usize::MAX),
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, VecDeque<T>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends, whatever the length.
+    pub fn push(&self, entry: T) {
+        let was_empty = {
+            let mut queue = self.queue();
+            queue.push_back(entry);
+            queue.len() == 1
+        };
+        if was_empty {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Appends if there is room.
+    ///
+    /// # Errors
+    /// Gives the entry back when the queue is full.
+    pub fn offer(&self, entry: T) -> Result<(), T> {
+        let was_empty = {
+            let mut queue = self.queue();
+            if queue.len() >= self.max {
+                return Err(entry);
+            }
+            queue.push_back(entry);
+            queue.len() == 1
+        };
+        if was_empty {
+            self.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Appends, waiting for room.
+    pub async fn send(&self, entry: T) {
+        let mut entry = entry;
+        loop {
+            let room = self.drained.notified();
+            match self.offer(entry) {
+                Ok(()) => return,
+                Err(back) => entry = back,
+            }
+            room.await;
+        }
+    }
+
+    /// Moves up to `most` entries into `into`; waits until there is at least one.
+    pub async fn receive(&self, into: &mut Vec<T>, most: usize) {
+        loop {
+            if self.take(into, most) {
+                return;
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    /// Moves up to `most` entries into `into`, without waiting; whether there was any.
+    pub fn take(&self, into: &mut Vec<T>, most: usize) -> bool {
+        let (count, left) = {
+            let mut queue = self.queue();
+            let count = queue.len().min(most);
+            into.extend(queue.drain(..count));
+            (count, queue.len())
+        };
+        if left > 0 {
+            // The next `receive` finds the rest even when no writer pushes again.
+            self.filled.notify_one();
+        }
+        if count > 0 {
+            self.drained.notify_waiters();
+        }
+        count > 0
+    }
+}

@@ -1,0 +1,42 @@
+//! Who on this node follows which stream, and how committed events reach them.
+//!
+//! ```text
+//!   committed events, heads heard            connections
+//!            │                                   │ attach, detach, pages from the log
+//!            ▼                                   ▼
+//!   owner (one per share of the streams) ──► lane (one per share of the connections) ──► sockets
+//!   sequencer: order, gaps, newborn heads     Live | Behind per (connection, stream)
+//! ```
+//!
+//! An *owner* task alone puts a stream's events, attaches and detaches into the lanes' inboxes, in one order. A *lane* task
+//! alone appends stream events to a connection, live or from the log, so order per connection and stream needs no lock.
+//!
+//! **Invariant:** an event reaches a lane after all smaller numbers of its stream, or the lane learns that they are
+//! missing; a pair that missed anything is Behind until it was served from the ring or the log.
+//!
+//! **Invariant:** removal from a room is applied at its own number: it is the last event that the removed person gets.
+//!
+//! **Invariant:** nothing here waits for a client.
+//!
+//! Reading order: `event`, `sequencer` (pure), `ring`, `owner`, `pairs` (pure), `lane`, `connection`, `people`.
+
+mod connection;
+mod event;
+mod facade;
+mod inbox;
+mod lane;
+mod owner;
+mod pairs;
+mod people;
+mod ring;
+mod sequencer;
+
+pub use connection::{Behind, Connection, ConnectionId};
+pub use event::LiveEvent;
+pub use facade::Hub;
+pub use inbox::Inbox;
+pub use lane::{LaneMessage, PageForPair};
+pub use owner::{Attach, LogPage, LogRead, LogReader};
+pub use people::Membership;
+pub use ring::Ring;
+pub use sequencer::{Sequencer, Want};

@@ -1,0 +1,486 @@
+//! An owner: the task that alone orders its share of the streams.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hallway_protocol::event::MembershipChanged;
+use hallway_protocol::frame::{Reset, ResetReason};
+use hallway_protocol::{Epoch, EventBody, Seq, StreamId, UserId};
+
+use super::connection::Join;
+use super::facade::Shared;
+use super::lane::{LaneAttach, LaneMessage};
+use super::{Connection, ConnectionId, Inbox, LiveEvent, Ring, Sequencer, Want};
+use crate::tasks::Tasks;
+
+/// Messages taken from the inbox at once.
+const DRAIN_MAX_MESSAGES: usize = 256;
+/// How long a gap waits for the fast path to fill it.
+const GAP_PATIENCE: Duration = Duration::from_millis(25);
+/// Pause after a failed read of the log, and between attempts to tell a full lane what it missed.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// How often streams without readers are looked at.
+const SWEEP_PERIOD: Duration = Duration::from_secs(1);
+/// Streams in one read of the log.
+const READ_MAX_STREAMS: usize = 256;
+
+/// A connection is to follow a stream.
+pub struct Attach {
+    pub stream: StreamId,
+    pub connection: Arc<Connection>,
+    /// The first number that it wants.
+    pub next: Seq,
+    /// The event that began the membership (0 for a user's own stream).
+    pub joined_seq: Seq,
+    /// Said before the first event.
+    pub reset: Option<Reset>,
+    /// The head as the caller's snapshot had it.
+    pub head: Seq,
+    /// Replaces what the pair was doing (`sync`); otherwise an attach of the same membership is ignored.
+    pub again: bool,
+}
+
+/// What an owner is told.
+pub(super) enum OwnerMessage {
+    Committed(Vec<Arc<LiveEvent>>),
+    Heads(Vec<(StreamId, Seq)>),
+    /// Begin to listen to a stream, before a snapshot is read that will seed it.
+    Enter(StreamId),
+    Seed(StreamId, Seq),
+    Attach(Box<Attach>),
+    Gone(ConnectionId),
+    /// The store began another life: forget everything.
+    Clear,
+}
+
+/// What an owner reads from the log for itself.
+#[derive(Debug, Clone)]
+pub struct LogRead {
+    pub stream: StreamId,
+    pub after: Seq,
+    pub limit: u32,
+}
+
+/// What came back, in the order asked for.
+#[derive(Debug, Clone)]
+pub struct LogPage {
+    pub first_seq: Seq,
+    pub last_seq: Seq,
+    pub events: Vec<Arc<LiveEvent>>,
+}
+
+/// How an owner reads the log. `None`: it failed and was reported; try again later.
+pub trait LogReader: Send + Sync {
+    /// Reads events of several streams in one snapshot.
+    fn read(&self, reads: Vec<LogRead>) -> Pin<Box<dyn Future<Output = Option<Vec<LogPage>>> + Send + '_>>;
+}
+
+struct Entry {
+    id: StreamId,
+    sequencer: Sequencer,
+    ring: Arc<Ring>,
+    /// Attached connections per lane.
+    readers: Vec<u32>,
+    /// Attaches that wait for the head.
+    waiting: Vec<Attach>,
+    idle_since: Option<Instant>,
+}
+
+enum ReadKind {
+    Birth,
+    Gap,
+}
+
+type ReadDone = (Vec<(u32, ReadKind, StreamId)>, Option<Vec<LogPage>>);
+
+/// The owner's tables: plain, touched by its task only.
+pub(super) struct Owner {
+    shared: Arc<Shared>,
+    inbox: Arc<Inbox<OwnerMessage>>,
+    entries: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    slot_of: HashMap<StreamId, u32>,
+    followed_by: HashMap<ConnectionId, Vec<(u32, Seq)>>,
+    /// Streams that may want a read.
+    open: BTreeSet<u32>,
+    newborns: BTreeSet<u32>,
+    /// (lane, stream slot) that missed events because the lane's inbox was full.
+    overflowed: HashSet<(usize, u32)>,
+    read_after: Instant,
+}
+
+impl Owner {
+    pub(super) fn new(shared: Arc<Shared>, inbox: Arc<Inbox<OwnerMessage>>) -> Self {
+        Self {
+            shared,
+            inbox,
+            entries: Vec::new(),
+            free: Vec::new(),
+            slot_of: HashMap::new(),
+            followed_by: HashMap::new(),
+            open: BTreeSet::new(),
+            newborns: BTreeSet::new(),
+            overflowed: HashSet::new(),
+            read_after: Instant::now(),
+        }
+    }
+
+    pub(super) async fn run(mut self, tasks: Tasks) {
+        let inbox = Arc::clone(&self.inbox);
+        let shared = Arc::clone(&self.shared);
+        let mut batch = Vec::with_capacity(DRAIN_MAX_MESSAGES);
+        let mut read: Option<Pin<Box<dyn Future<Output = ReadDone> + Send + '_>>> = None;
+        let mut sweep = tokio::time::interval(SWEEP_PERIOD);
+        loop {
+            let now = Instant::now();
+            if read.is_none() {
+                read = self.next_read(now).map(|(slots, reads)| {
+                    let future: Pin<Box<dyn Future<Output = ReadDone> + Send + '_>> =
+                        Box::pin(async { (slots, shared.log.read(reads).await) });
+                    future
+                });
+            }
+            let wake_at = self.wake_at(now, read.is_some());
+            tokio::select! {
+                () = inbox.receive(&mut batch, DRAIN_MAX_MESSAGES) => {
+                    let now = Instant::now();
+                    for message in batch.drain(..) {
+                        self.take(message, now);
+                    }
+                }
+                done = async { match read.as_mut() { Some(read) => read.await, None => std::future::pending().await } } => {
+                    read = None;
+                    self.read_done(done, Instant::now());
+                }
+                () = tokio::time::sleep_until(wake_at.into()) => self.tell_overflowed(),
+                _ = sweep.tick() => self.sweep(Instant::now()),
+                () = tasks.stopped() => return,
+            }
+        }
+    }
+
+    fn take(&mut self, message: OwnerMessage, now: Instant) {
+        match message {
+            OwnerMessage::Committed(events) => {
+                for event in events {
+                    let Some(slot) = self.slot_of.get(event.stream()).copied() else { continue };
+                    let Some(entry) = self.entries[slot as usize].as_mut() else { continue };
+                    let ready = entry.sequencer.event(event, now);
+                    self.deliver(slot, ready);
+                }
+            }
+            OwnerMessage::Heads(heads) => {
+                for (stream, seq) in heads {
+                    let Some(slot) = self.slot_of.get(&stream).copied() else { continue };
+                    let Some(entry) = self.entries[slot as usize].as_mut() else { continue };
+                    entry.sequencer.head(seq, now);
+                    self.open.insert(slot);
+                }
+            }
+            OwnerMessage::Enter(stream) => {
+                let slot = self.enter(stream);
+                // Its reader attaches soon; until then it counts as idle, so that it is forgotten if nobody does.
+                if let Some(entry) = self.entries[slot as usize].as_mut() {
+                    entry.idle_since = Some(now);
+                }
+            }
+            OwnerMessage::Seed(stream, head) => {
+                let slot = self.enter(stream);
+                self.seed(slot, head, now);
+            }
+            OwnerMessage::Attach(attach) => self.attach(*attach),
+            OwnerMessage::Gone(connection) => self.gone(connection, now),
+            OwnerMessage::Clear => self.clear(),
+        }
+    }
+
+    fn enter(&mut self, stream: StreamId) -> u32 {
+        if let Some(slot) = self.slot_of.get(&stream) {
+            return *slot;
+        }
+        let limits = &self.shared.limits;
+        let entry = Entry {
+            id: stream.clone(),
+            sequencer: Sequencer::newborn(limits.held_events_max),
+            ring: Arc::new(Ring::new(limits.ring_events_max, limits.ring_max_bytes, Arc::clone(&self.shared.metrics))),
+            readers: vec![0; self.shared.lanes.len()],
+            waiting: Vec::new(),
+            idle_since: None,
+        };
+        self.shared.metrics.streams.add(1);
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.entries[slot as usize] = Some(entry);
+                slot
+            }
+            None => {
+                self.entries.push(Some(entry));
+                u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        self.slot_of.insert(stream, slot);
+        slot
+    }
+
+    fn seed(&mut self, slot: u32, head: Seq, now: Instant) {
+        self.newborns.remove(&slot);
+        let Some(entry) = self.entries[slot as usize].as_mut() else { return };
+        entry.sequencer.seed(head, now);
+        self.open.insert(slot);
+        for attach in std::mem::take(&mut entry.waiting) {
+            self.attach_now(slot, attach);
+        }
+    }
+
+    fn attach(&mut self, attach: Attach) {
+        if attach.connection.is_closed() {
+            return;
+        }
+        let slot = self.enter(attach.stream.clone());
+        let Some(entry) = self.entries[slot as usize].as_mut() else { return };
+        let id = attach.connection.id;
+        let followed = self.followed_by.entry(id).or_default();
+        match followed.iter_mut().find(|(followed, _)| *followed == slot) {
+            Some((_, joined_seq)) if *joined_seq == attach.joined_seq && !attach.again => return,
+            Some((_, joined_seq)) => *joined_seq = attach.joined_seq,
+            None => {
+                followed.push((slot, attach.joined_seq));
+                entry.readers[self.shared.lane_of(id)] += 1;
+            }
+        }
+        entry.idle_since = None;
+        if entry.sequencer.delivered().is_some() {
+            self.attach_now(slot, attach);
+        } else {
+            entry.waiting.push(attach);
+            self.newborns.insert(slot);
+        }
+    }
+
+    fn attach_now(&mut self, slot: u32, attach: Attach) {
+        let Some(entry) = self.entries[slot as usize].as_ref() else { return };
+        let Some(cursor) = entry.sequencer.delivered() else { return };
+        self.shared.lane(attach.connection.id).push(LaneMessage::Attach(LaneAttach {
+            stream: attach.stream,
+            connection: attach.connection.id,
+            next: attach.next,
+            joined_seq: attach.joined_seq,
+            cursor,
+            ring: Arc::clone(&entry.ring),
+            reset: attach.reset,
+        }));
+    }
+
+    fn gone(&mut self, connection: ConnectionId, now: Instant) {
+        let lane = self.shared.lane_of(connection);
+        for (slot, _) in self.followed_by.remove(&connection).unwrap_or_default() {
+            let Some(entry) = self.entries[slot as usize].as_mut() else { continue };
+            entry.waiting.retain(|attach| attach.connection.id != connection);
+            entry.reader_left(lane, now);
+        }
+    }
+
+    /// Hands events that are in order to the ring, the lanes, and to what their content means for this node.
+    fn deliver(&mut self, slot: u32, ready: Vec<Arc<LiveEvent>>) {
+        self.open.insert(slot);
+        for event in ready {
+            let Some(entry) = self.entries[slot as usize].as_ref() else { return };
+            entry.ring.push(&event);
+            for (lane, readers) in entry.readers.iter().enumerate() {
+                if *readers > 0 && self.shared.lanes[lane].offer(LaneMessage::Event(Arc::clone(&event))).is_err() {
+                    self.shared.metrics.lane_overflows.add(1);
+                    self.overflowed.insert((lane, slot));
+                }
+            }
+            match event.body() {
+                Some(EventBody::MembershipChanged(change)) => {
+                    self.membership_changed(event.stream(), change, event.seq())
+                }
+                Some(EventBody::MemberRemoved(removed)) => self.member_removed(slot, &removed.user, event.seq()),
+                _ => {}
+            }
+        }
+    }
+
+    /// A user's own stream says that a membership changed: their sockets here begin to follow the room.
+    fn membership_changed(&self, stream: &StreamId, change: &MembershipChanged, version: Seq) {
+        let StreamId::User(user) = stream else { return };
+        self.shared.people.learn_change(user, change, version);
+        if change.role.is_none() {
+            return;
+        }
+        for connection in self.shared.people.connections(user) {
+            let join = Join { room: change.room.clone(), joined_seq: change.joined_seq };
+            if !connection.defer(join.clone()) {
+                self.shared.join(&connection, &join);
+            }
+        }
+    }
+
+    /// The lane ends the pairs itself, at this event; here only the count follows.
+    fn member_removed(&mut self, slot: u32, user: &UserId, seq: Seq) {
+        for connection in self.shared.people.connections(user) {
+            let lane = self.shared.lane_of(connection.id);
+            let Some(followed) = self.followed_by.get_mut(&connection.id) else { continue };
+            let Some(index) = followed.iter().position(|(followed, joined)| *followed == slot && *joined < seq) else {
+                continue;
+            };
+            followed.swap_remove(index);
+            if let Some(entry) = self.entries[slot as usize].as_mut() {
+                entry.reader_left(lane, Instant::now());
+            }
+        }
+    }
+
+    /// Chooses what to read next: heads of newborns first, then gaps whose patience is over, all in one statement.
+    fn next_read(&mut self, now: Instant) -> Option<(Vec<(u32, ReadKind, StreamId)>, Vec<LogRead>)> {
+        if now < self.read_after {
+            return None;
+        }
+        let mut slots = Vec::new();
+        let mut reads = Vec::new();
+        let limit = u32::try_from(self.shared.limits.ring_events_max).unwrap_or(u32::MAX);
+        for slot in self.newborns.iter().copied().take(READ_MAX_STREAMS) {
+            let Some(entry) = self.entries[slot as usize].as_ref() else { continue };
+            let head = entry.waiting.iter().map(|attach| attach.head).max().unwrap_or(0);
+            let next = entry.waiting.iter().map(|attach| attach.next).min().unwrap_or(1);
+            // What the first readers need, as far as the ring holds it: a storm of them then costs one read.
+            let after = next.saturating_sub(1).max(head.saturating_sub(u64::from(limit))).min(head);
+            reads.push(LogRead { stream: entry.id.clone(), after, limit });
+            slots.push((slot, ReadKind::Birth, entry.id.clone()));
+        }
+        self.open.retain(|slot| {
+            self.entries[*slot as usize]
+                .as_ref()
+                .is_some_and(|entry| entry.sequencer.want(GAP_PATIENCE) != Want::Nothing)
+        });
+        for slot in &self.open {
+            let Some(entry) = self.entries[*slot as usize].as_mut() else { continue };
+            let Want::EventsAfter(after, due) = entry.sequencer.want(GAP_PATIENCE) else { continue };
+            if due > now || reads.len() >= READ_MAX_STREAMS {
+                continue;
+            }
+            entry.sequencer.reading();
+            self.shared.metrics.gaps.add(1);
+            reads.push(LogRead { stream: entry.id.clone(), after, limit });
+            slots.push((*slot, ReadKind::Gap, entry.id.clone()));
+        }
+        (!reads.is_empty()).then_some((slots, reads))
+    }
+
+    fn read_done(&mut self, (slots, pages): ReadDone, now: Instant) {
+        let Some(pages) = pages else {
+            self.read_after = now + RETRY_PAUSE;
+            for (slot, kind, id) in slots {
+                if matches!(kind, ReadKind::Gap)
+                    && let Some(entry) = self.entry_if(slot, &id)
+                {
+                    entry.sequencer.page_failed(now);
+                }
+                self.open.insert(slot);
+            }
+            return;
+        };
+        for ((slot, kind, id), page) in slots.into_iter().zip(pages) {
+            let Some(entry) = self.entry_if(slot, &id) else { continue };
+            match kind {
+                ReadKind::Birth => {
+                    if entry.sequencer.delivered().is_none() {
+                        let complete = page.events.last().is_some_and(|event| event.seq() == page.last_seq);
+                        if complete {
+                            page.events.iter().for_each(|event| entry.ring.push(event));
+                        }
+                    }
+                    self.seed(slot, page.last_seq, now);
+                }
+                ReadKind::Gap => {
+                    let ready = entry.sequencer.page(page.first_seq, page.last_seq, page.events, now);
+                    self.deliver(slot, ready);
+                }
+            }
+        }
+    }
+
+    /// The entry, unless the slot was given to another stream meanwhile.
+    fn entry_if(&mut self, slot: u32, id: &StreamId) -> Option<&mut Entry> {
+        self.entries.get_mut(slot as usize)?.as_mut().filter(|entry| entry.id == *id)
+    }
+
+    fn wake_at(&self, now: Instant, reading: bool) -> Instant {
+        let far = now + SWEEP_PERIOD;
+        let gaps = self.open.iter().filter_map(|slot| {
+            match self.entries[*slot as usize].as_ref()?.sequencer.want(GAP_PATIENCE) {
+                Want::EventsAfter(_, due) if !reading => Some(due.max(self.read_after)),
+                _ => None,
+            }
+        });
+        let newborn = (!reading && !self.newborns.is_empty()).then_some(self.read_after);
+        let overflow = (!self.overflowed.is_empty()).then_some(now + RETRY_PAUSE);
+        gaps.chain(newborn).chain(overflow).min().unwrap_or(far)
+    }
+
+    /// Tells lanes whose inbox was full how far their streams have come.
+    fn tell_overflowed(&mut self) {
+        let (entries, lanes) = (&self.entries, &self.shared.lanes);
+        self.overflowed.retain(|(lane, slot)| {
+            let Some(entry) = entries[*slot as usize].as_ref() else { return false };
+            let Some(delivered) = entry.sequencer.delivered() else { return false };
+            lanes[*lane].offer(LaneMessage::Head(entry.id.clone(), delivered)).is_err()
+        });
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        let linger = Duration::from_millis(self.shared.limits.stream_linger_ms);
+        for slot in 0..self.entries.len() {
+            let over = self.entries[slot]
+                .as_ref()
+                .is_some_and(|entry| entry.idle_since.is_some_and(|since| now.duration_since(since) >= linger));
+            if over && let Some(entry) = self.entries[slot].take() {
+                let slot = u32::try_from(slot).unwrap_or(u32::MAX);
+                self.slot_of.remove(&entry.id);
+                self.newborns.remove(&slot);
+                self.open.remove(&slot);
+                self.free.push(slot);
+                self.shared.metrics.streams.add(-1);
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        self.shared.metrics.streams.add(-(self.slot_of.len() as i64));
+        self.entries.clear();
+        self.free.clear();
+        self.slot_of.clear();
+        self.followed_by.clear();
+        self.open.clear();
+        self.newborns.clear();
+        self.overflowed.clear();
+    }
+}
+
+impl Entry {
+    fn reader_left(&mut self, lane: usize, now: Instant) {
+        self.readers[lane] = self.readers[lane].saturating_sub(1);
+        if self.readers.iter().all(|readers| *readers == 0) {
+            self.idle_since = Some(now);
+        }
+    }
+}
+
+/// The attach of a membership that began while the person is connected.
+pub(super) fn attach_of_join(connection: &Arc<Connection>, join: &Join, epoch: &Epoch) -> Attach {
+    let stream = StreamId::Room(join.room.clone());
+    let before = join.joined_seq.saturating_sub(1);
+    Attach {
+        reset: Some(Reset { stream: stream.clone(), epoch: epoch.clone(), seq: before, reason: ResetReason::Joined }),
+        stream,
+        connection: Arc::clone(connection),
+        next: join.joined_seq,
+        joined_seq: join.joined_seq,
+        head: join.joined_seq,
+        again: false,
+    }
+}

@@ -1,0 +1,160 @@
+//! Pure: one connection's state in one stream, `Live` or `Behind`.
+//!
+//! A pair sends exactly the numbers `next`, `next + 1`, … and nothing else, whatever comes. When it cannot (a number was
+//! skipped, or the backlog was full) it is Behind: it ignores live events until it was served from the ring or the log up to
+//! the lane's cursor.
+
+use hallway_protocol::Seq;
+
+/// What to do with an event for a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Send,
+    Skip,
+    /// Something before it is missing: ask for the log from `next` on.
+    FellBehind,
+}
+
+/// The connection (by its slot in the lane) in a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pair {
+    pub slot: u32,
+    behind: bool,
+    /// Its person's removal was handed over; nothing after it is theirs.
+    ended: bool,
+    next: Seq,
+    /// The event that began this membership: only removals after it end the pair.
+    pub joined_seq: Seq,
+}
+
+impl Pair {
+    /// A pair that wants `next` first; Behind when the lane's cursor is already there or beyond.
+    pub(super) fn new(slot: u32, next: Seq, joined_seq: Seq, cursor: Seq) -> Self {
+        Self { slot, behind: next <= cursor, ended: false, next, joined_seq }
+    }
+
+    /// The next number that it wants.
+    pub(super) fn next(&self) -> Seq {
+        self.next
+    }
+
+    /// Whether it must be served from the ring or the log.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// A live event.
+    pub(super) fn live(&mut self, seq: Seq) -> Step {
+        if self.behind || self.ended || seq < self.next {
+            return Step::Skip;
+        }
+        if seq == self.next {
+            self.next += 1;
+            return Step::Send;
+        }
+        self.behind = true;
+        Step::FellBehind
+    }
+
+    /// An event from the ring or the log.
+    pub(super) fn serve(&mut self, seq: Seq) -> Step {
+        if self.ended || seq != self.next {
+            return Step::Skip;
+        }
+        self.next += 1;
+        Step::Send
+    }
+
+    /// The lane's cursor moved (or events were served): whether the pair is Behind and must be served now.
+    pub(super) fn settle(&mut self, cursor: Seq) -> bool {
+        self.behind = !self.ended && self.next <= cursor;
+        self.behind
+    }
+
+    /// An event that was handed over did not fit into the backlog. Whether the pair was Live until now.
+    pub(super) fn unfit(&mut self, seq: Seq) -> bool {
+        let was_live = !self.behind;
+        self.behind = true;
+        self.ended = false;
+        self.next = self.next.min(seq);
+        was_live
+    }
+
+    /// The removal of its person was handed over.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+        self.behind = false;
+    }
+
+    /// Whether the removal of its person was handed over.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The log no longer has what comes next: go on at `next`.
+    pub(super) fn skip_to(&mut self, next: Seq) {
+        self.next = self.next.max(next);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Turn {
+        /// The next event reaches the lane, or is lost on the way to it.
+        Live { lost: bool, fits: bool },
+        /// A page of the log is served, of which so many fit.
+        Page { events: u64, fit: u64 },
+    }
+
+    fn turn() -> impl Strategy<Value = Turn> {
+        prop_oneof![
+            (prop::bool::weighted(0.2), prop::bool::weighted(0.8)).prop_map(|(lost, fits)| Turn::Live { lost, fits }),
+            (1..6_u64, 0..6_u64).prop_map(|(events, fit)| Turn::Page { events, fit }),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is lost or does not fit, the client gets a dense sequence, and one that is served long enough gets all.
+        #[test]
+        fn a_pair_sends_a_dense_sequence_and_in_the_end_all_of_it(
+            start in 1..10_u64, cursor in 0..10_u64, turns in prop::collection::vec(turn(), 0..100),
+        ) {
+            let mut cursor = cursor;
+            let mut head = cursor;
+            let mut pair = Pair::new(0, start, 0, cursor);
+            let mut got: Vec<Seq> = Vec::new();
+            let page = |pair: &mut Pair, got: &mut Vec<Seq>, head: Seq, cursor: Seq, events: u64, fit: u64| {
+                if !pair.is_behind() { return; }
+                let from = pair.next();
+                let handed: Vec<Seq> = (from..=(from + events - 1).min(head)).filter(|seq| pair.serve(*seq) == Step::Send).collect();
+                let fit = usize::try_from(fit).unwrap_or(0).min(handed.len());
+                got.extend(&handed[..fit]);
+                for seq in handed[fit..].iter().rev() { pair.unfit(*seq); }
+                pair.settle(cursor);
+            };
+            for turn in turns {
+                match turn {
+                    Turn::Live { lost, fits } => {
+                        head += 1;
+                        if lost { continue; }
+                        cursor = head;
+                        if pair.live(head) == Step::Send {
+                            if fits { got.push(head); } else { pair.unfit(head); }
+                        }
+                    }
+                    Turn::Page { events, fit } => page(&mut pair, &mut got, head, cursor, events, fit),
+                }
+            }
+            cursor = head;
+            pair.settle(cursor);
+            while pair.is_behind() { page(&mut pair, &mut got, head, cursor, 5, 5); }
+            let expected: Vec<Seq> = (start..=head).collect();
+            prop_assert_eq!(got, expected);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Keeps the node's backlogs within their budget: the connection with the oldest waiting byte goes first.
+
+use std::sync::Arc;
+
+use hallway_protocol::CloseCode;
+
+use crate::connection::Budget;
+use crate::hub::Hub;
+use crate::tasks::Tasks;
+
+pub(super) fn start(hub: Hub, budget: Arc<Budget>, tasks: &Tasks) {
+    let stop = tasks.clone();
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                () = budget.exceeded() => close_oldest(&hub, &budget),
+                () = stop.stopped() => return,
+            }
+        }
+    });
+}
+
+/// Closes as many as bring the budget back under its bound.
+fn close_oldest(hub: &Hub, budget: &Budget) {
+    let mut waiting: Vec<_> = hub
+        .connections()
+        .into_iter()
+        .filter(|connection| connection.outbound.close_requested().is_none())
+        .filter_map(|connection| Some((connection.outbound.stalled_since()?, connection)))
+        .collect();
+    waiting.sort_by_key(|(since, _)| *since);
+    let mut excess = budget.excess_bytes();
+    for (_, connection) in waiting {
+        if excess == 0 {
+            return;
+        }
+        excess = excess.saturating_sub(connection.outbound.backlog_bytes() as u64);
+        connection.outbound.request_close(CloseCode::MemoryBudget);
+    }
+}

@@ -1,0 +1,160 @@
+//! The composition root: the only module that knows everybody. Opens the store, starts the parts, listens, and stops them
+//! in order: accept loop, sessions, service and hub, store.
+
+mod janitor;
+mod listen;
+mod open;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hallway_store::{Store, StoreError};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::auth::Authenticator;
+use crate::config::{Config, Secret};
+use crate::connection::Budget;
+use crate::http::{Listener, Routes};
+use crate::hub::Hub;
+use crate::service::{PageReader, Service};
+use crate::session::Sessions;
+use crate::tasks::Tasks;
+use crate::telemetry::metrics::Metrics;
+
+pub use open::open_store;
+
+/// Why a node does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("cannot listen on {address} ({what}): {source}; choose another with --{what}")]
+    Listen { what: &'static str, address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the store would not keep what it acknowledges: {0}")]
+    UnsafeStore(String),
+    #[error("metrics cannot be set up: {0}")]
+    Metrics(#[from] crate::telemetry::exporter::MetricsError),
+    #[error("signals cannot be heard: {0}")]
+    Signals(std::io::Error),
+}
+
+/// What a drain came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainReport {
+    /// Connections that were told and closed in time.
+    pub clean: usize,
+    /// Connections that were cut at the deadline.
+    pub forced: usize,
+}
+
+/// A running node.
+pub struct Node {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    /// Where operators look.
+    pub admin_address: SocketAddr,
+    sessions: Arc<Sessions>,
+    core: Tasks,
+    store: Arc<dyn Store>,
+    drain_deadline: Duration,
+}
+
+/// Runs a node until it is told to stop (SIGTERM or SIGINT), then drains it.
+///
+/// # Errors
+/// [`ServeError`] when it cannot start.
+pub async fn run(config: Config, secret: Secret, started: impl FnOnce(&Node)) -> Result<DrainReport, ServeError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
+    let node = Node::start(config, &secret).await?;
+    started(&node);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(node.drain().await)
+}
+
+impl Node {
+    /// Opens the store, starts the parts and listens.
+    ///
+    /// # Errors
+    /// [`ServeError`] when the store cannot be used or an address is taken.
+    pub async fn start(config: Config, secret: &Secret) -> Result<Self, ServeError> {
+        let public = listen::bind(config.server.listen, "listen", &config.limits)?;
+        let admin = listen::bind(config.server.admin_listen, "admin-listen", &config.limits)?;
+        let store = open_store(&config).await?;
+        check_durability(&*store).await?;
+        let epoch = store.epoch().await?;
+        let (metrics, exporter) = Metrics::new()?;
+        let (core, session_tasks) = (Tasks::default(), Tasks::default());
+        let limits = config.limits.clone();
+        let timeout = Duration::from_millis(limits.store_timeout_ms);
+        let reader = PageReader::start(Arc::clone(&store), timeout, Arc::clone(&metrics), &core);
+        let log = Arc::new(reader.clone());
+        let lanes = config.server.lanes_in_force();
+        let hub = Hub::start(lanes, epoch, limits.clone(), Arc::clone(&metrics), log, &core);
+        let service = Service::start(Arc::clone(&store), hub, limits.clone(), metrics, &core);
+        service.start_upkeep(config.retention.max_age_hours, &core);
+        let budget = Arc::new(Budget::new(limits.backlogs_max_bytes));
+        janitor::start(service.hub().clone(), Arc::clone(&budget), &core);
+        let authenticator = Authenticator::new(secret, &config.auth);
+        let sessions = Arc::new(Sessions::new(service, reader, authenticator, budget, session_tasks));
+        let node = Self {
+            address: local_address(&public, config.server.listen),
+            admin_address: local_address(&admin, config.server.admin_listen),
+            sessions: Arc::clone(&sessions),
+            core,
+            store,
+            drain_deadline: Duration::from_millis(limits.drain_deadline_ms),
+        };
+        let routes = Arc::new(Routes { sessions: Arc::clone(&sessions), exporter, server: config.server });
+        listen::accept(public, Arc::clone(&routes), Listener::Public, &sessions.tasks, &sessions.tasks);
+        listen::accept(admin, routes, Listener::Admin, &node.core, &node.core);
+        info!(address = %node.address, admin = %node.admin_address, lanes, "listening");
+        Ok(node)
+    }
+
+    /// Stops in order: no new connections, every client told when to come back, everything accepted answered.
+    pub async fn drain(self) -> DrainReport {
+        let begun = Instant::now();
+        let open = self.sessions.open();
+        info!(connections = open, "draining");
+        self.sessions.tasks.stop();
+        let in_time = tokio::time::timeout(self.drain_deadline, self.sessions.tasks.ended()).await.is_ok();
+        let forced = if in_time { 0 } else { self.sessions.open() };
+        self.core.stop();
+        if tokio::time::timeout(self.drain_deadline, self.core.ended()).await.is_err() {
+            warn!("some tasks did not end in time");
+        }
+        self.store.close().await;
+        let report = DrainReport { clean: open.saturating_sub(forced), forced };
+        let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        info!(clean = report.clean, forced = report.forced, took_ms, "drained");
+        report
+    }
+
+    /// The node's service, for tests in this process.
+    #[must_use]
+    pub fn service(&self) -> &Service {
+        &self.sessions.service
+    }
+}
+
+fn local_address(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(asked)
+}
+
+async fn check_durability(store: &dyn Store) -> Result<(), ServeError> {
+    let durability = store.durability().await?;
+    for (name, value) in &durability.settings {
+        info!(%name, %value, "store setting");
+    }
+    for warning in &durability.warnings {
+        warn!("{warning}");
+    }
+    if durability.safe() { Ok(()) } else { Err(ServeError::UnsafeStore(durability.unsafe_settings.join("; "))) }
+}

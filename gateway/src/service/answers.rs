@@ -1,0 +1,68 @@
+//! Errors as clients see them.
+
+use hallway_protocol::{ErrorBody, ErrorCode};
+use hallway_store::{Refusal, StoreError};
+
+/// What a refusal of the store says to the client.
+pub(super) fn refusal(refusal: Refusal) -> ErrorBody {
+    let (code, message) = match refusal {
+        Refusal::RoomNotFound => (ErrorCode::NotFound, "no such room, or none that you may see"),
+        Refusal::NotAMember => (ErrorCode::NotAMember, "you are not a member of this room: join it first"),
+        Refusal::Forbidden => (ErrorCode::Forbidden, "your role in this room does not allow it"),
+        Refusal::RoomArchived => (ErrorCode::RoomArchived, "the room is archived: it can be read, not written"),
+        Refusal::RoomExists => (ErrorCode::RoomExists, "a room with this id exists: choose another id, or join it"),
+        Refusal::MessageNotFound => (ErrorCode::NotFound, "no such message in this room"),
+        Refusal::MessageDeleted => (ErrorCode::MessageDeleted, "the message was deleted"),
+        Refusal::IdTaken => {
+            (ErrorCode::IdTaken, "the room has a message with this id: choose a fresh UUID of version 7")
+        }
+        Refusal::NonceConflict => {
+            (ErrorCode::NonceConflict, "this nonce was used for another command: use a fresh nonce for a new intent")
+        }
+        Refusal::VersionConflict { current } => {
+            let message = format!("the message has version {current} now: look at it and edit that one");
+            return ErrorBody::new(ErrorCode::VersionConflict, message);
+        }
+        Refusal::TargetNotAMember => (ErrorCode::NotFound, "the user is not a member of this room"),
+        Refusal::LastOwner => {
+            (ErrorCode::LastOwner, "a channel keeps at least one owner: make another member owner first")
+        }
+        Refusal::TooManyRooms => (ErrorCode::LimitReached, "the user is in 1,000 rooms, which is the most"),
+        Refusal::TooManyReactions => (ErrorCode::LimitReached, "the message has 200 reactions, which is the most"),
+    };
+    ErrorBody::new(code, message)
+}
+
+/// What a failure of the store says to the client. The failure itself was logged where it was handled.
+pub(super) fn store_error(error: &StoreError) -> ErrorBody {
+    match error {
+        StoreError::Unavailable(_) | StoreError::Unusable(_) => unavailable(),
+        StoreError::OutcomeUnknown(_) => unknown(),
+        StoreError::Refused(_) => {
+            ErrorBody::new(ErrorCode::InvalidArgument, "the store refused this data; nothing was written")
+        }
+        StoreError::Corrupt(_) => {
+            ErrorBody::new(ErrorCode::Internal, "the node read something that it cannot understand")
+        }
+    }
+}
+
+/// Nothing was handed to the store.
+pub(super) fn unavailable() -> ErrorBody {
+    ErrorBody::new(ErrorCode::StoreUnavailable, "the store cannot be reached; nothing was written: try again")
+        .retry_after(500)
+}
+
+/// It was handed to the store and not answered.
+pub(super) fn unknown() -> ErrorBody {
+    ErrorBody::new(
+        ErrorCode::OutcomeUnknown,
+        "the store did not answer in time: it may have been written; repeat with the same nonce to find out",
+    )
+    .retry_after(500)
+}
+
+/// The scope of the token does not allow it.
+pub(super) fn scope(name: &str) -> ErrorBody {
+    ErrorBody::new(ErrorCode::Forbidden, format!("the token lacks the scope {name:?}"))
+}

@@ -1,0 +1,293 @@
+//! One command of one identified person.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use hallway_protocol::check::PAGE_LIMIT_DEFAULT;
+use hallway_protocol::codec::{Codec, encode_request};
+use hallway_protocol::command::{Committed, Direction, Done, HistoryPage, Members, MessageHistory, Pong, Rooms};
+use hallway_protocol::cursor::{Cursor, InvalidCursor};
+use hallway_protocol::frame::{SignalFrame, TypingFrame};
+use hallway_protocol::{
+    Command, ErrorBody, ErrorCode, History, MessageId, Nonce, Reply, Request, Role, RoomId, ServerFrame, UserId,
+    Visibility,
+};
+use hallway_store::{
+    Action, BODY_HASH_BYTES, HistoryFrom, HistoryQuery, Mark, MemberQuery, RoomQuery, StoreError, Write,
+};
+use sha2::{Digest, Sha256};
+
+use super::rooms::direct_room;
+use super::{Service, answers};
+use crate::auth::{Scopes, now_ms};
+use crate::connection::Encoded;
+use crate::hub::Connection;
+
+/// Who asks.
+#[derive(Clone)]
+pub struct Actor {
+    pub scopes: Scopes,
+    pub connection: Arc<Connection>,
+}
+
+/// The answer to a command, now or later. What it does was begun when this was returned, so commands take effect in the
+/// order in which they were given here.
+pub enum Answer {
+    Now(Result<Reply, ErrorBody>),
+    Later(Pin<Box<dyn Future<Output = Result<Reply, ErrorBody>> + Send>>),
+}
+
+impl Service {
+    /// Whether a command must wait until all earlier ones of its connection are answered: reads do, so that they see what
+    /// was written before them. Writes keep their order in the writer's queue and need not wait.
+    #[must_use]
+    pub fn waits_for_earlier(command: &Command) -> bool {
+        matches!(
+            command,
+            Command::Sync(_) | Command::RoomList(_) | Command::RoomMembers(_) | Command::MessageHistory(_)
+        )
+    }
+
+    /// Carries out a command whose arguments were checked. `hello`, `sync` and `auth.refresh` are the session's own.
+    pub fn execute(&self, actor: &Actor, command: Command) -> Answer {
+        if let Err(error) = check_scope(actor.scopes, &command) {
+            return Answer::Now(Err(error));
+        }
+        match command {
+            Command::Ping(_) => Answer::Now(Ok(Reply::Ping(Pong { at_ms: now_ms() }))),
+            Command::Typing(typing) => {
+                let user = actor.connection.user.clone();
+                let frame = TypingFrame { room: typing.room.clone(), user, active: typing.active };
+                self.ephemeral(actor, &typing.room, ServerFrame::Typing(frame), Reply::Typing(Done {}))
+            }
+            Command::Signal(signal) => {
+                let user = actor.connection.user.clone();
+                let room = signal.room.clone();
+                let frame = SignalFrame { room: signal.room, user, name: signal.name, data: signal.data };
+                self.ephemeral(actor, &room, ServerFrame::Signal(frame), Reply::Signal(Done {}))
+            }
+            Command::ReadMark(mark) => {
+                let mark = Mark { user: actor.connection.user.clone(), room: mark.room, seq: mark.seq };
+                let marks = self.inner.marks.clone();
+                later(async move { marks.mark(mark).await.map(Reply::ReadMark) })
+            }
+            Command::RoomList(_) | Command::RoomMembers(_) | Command::MessageHistory(_) => self.read(actor, command),
+            Command::Hello(_) | Command::Sync(_) | Command::AuthRefresh(_) => {
+                Answer::Now(Err(ErrorBody::new(ErrorCode::NotIdentified, "hello is said once, at the beginning")))
+            }
+            command => self.write(actor, command),
+        }
+    }
+
+    fn write(&self, actor: &Actor, command: Command) -> Answer {
+        let user = actor.connection.user.clone();
+        let body_hash = body_hash(&command);
+        let (nonce, action, reply) = match action(&user, command) {
+            Ok(parts) => parts,
+            Err(error) => return Answer::Now(Err(error)),
+        };
+        match self.inner.writer.submit(Write { actor: user, nonce, body_hash, action }) {
+            Err(error) => Answer::Now(Err(error)),
+            Ok(answer) => {
+                let hub = self.inner.hub.clone();
+                later(async move {
+                    let committed = answer.await.map_err(|_| answers::unknown())??;
+                    Ok(reply(Committed {
+                        stream: committed.stream,
+                        epoch: hub.epoch(),
+                        seq: committed.seq,
+                        at_ms: committed.at_ms,
+                        id: committed.id,
+                        repeated: committed.repeated,
+                    }))
+                })
+            }
+        }
+    }
+
+    fn ephemeral(&self, actor: &Actor, room: &RoomId, frame: ServerFrame, reply: Reply) -> Answer {
+        let Some(membership) = self.inner.hub.membership(&actor.connection.user, room) else {
+            let message = "no such room, or you are not a member of it";
+            return Answer::Now(Err(ErrorBody::new(ErrorCode::NotFound, message)));
+        };
+        if membership.role < Role::Member {
+            return Answer::Now(Err(answers::refusal(hallway_store::Refusal::Forbidden)));
+        }
+        self.inner.metrics.signals.add(1);
+        self.inner.hub.ephemeral(room, Arc::new(Encoded::new(frame)), Some(actor.connection.id));
+        Answer::Now(Ok(reply))
+    }
+
+    fn read(&self, actor: &Actor, command: Command) -> Answer {
+        let service = self.clone();
+        let user = actor.connection.user.clone();
+        later(async move {
+            let timeout = std::time::Duration::from_millis(service.inner.limits.store_timeout_ms);
+            let answer = tokio::time::timeout(timeout, service.answer_read(&user, command)).await;
+            answer.unwrap_or_else(|_| Err(answers::unavailable()))
+        })
+    }
+
+    async fn answer_read(&self, user: &UserId, command: Command) -> Result<Reply, ErrorBody> {
+        let store = &self.inner.store;
+        match command {
+            Command::RoomList(list) => {
+                let cursor = Cursor::from(list.scope);
+                let after = text_cursor(cursor, list.cursor.as_deref(), RoomId::new)?;
+                let mine = list.scope == hallway_protocol::command::RoomScope::Mine;
+                let limit = list.limit.unwrap_or(PAGE_LIMIT_DEFAULT);
+                let page = store.list_rooms(user, RoomQuery { mine, after, limit }).await.map_err(failed)?;
+                let last = page.rooms.last().filter(|_| page.more);
+                let next = last.map(|room| cursor.encode_text(room.room.as_str()));
+                Ok(Reply::RoomList(Rooms { next, rooms: page.rooms }))
+            }
+            Command::RoomMembers(list) => {
+                let after = text_cursor(Cursor::Members, list.cursor.as_deref(), UserId::new)?;
+                let limit = list.limit.unwrap_or(PAGE_LIMIT_DEFAULT);
+                let query = MemberQuery { room: list.room, after, limit };
+                let page = store.members(user, query).await.map_err(failed)?.ok_or_else(not_found)?;
+                let last = page.members.last().filter(|_| page.more);
+                let next = last.map(|member| Cursor::Members.encode_text(member.user.as_str()));
+                Ok(Reply::RoomMembers(Members { next, members: page.members }))
+            }
+            Command::MessageHistory(history) => self.answer_history(user, history).await,
+            _ => Err(ErrorBody::new(ErrorCode::Internal, "not a reading command")),
+        }
+    }
+
+    async fn answer_history(&self, user: &UserId, history: MessageHistory) -> Result<Reply, ErrorBody> {
+        let list = Cursor::from(history.direction);
+        let at = history.cursor.as_deref().map(|cursor| list.decode_seq(cursor)).transpose().map_err(bad_cursor)?;
+        let from = match history.direction {
+            Direction::Older => HistoryFrom::Before(at),
+            Direction::Newer => HistoryFrom::After(at),
+        };
+        let limit = history.limit.unwrap_or(PAGE_LIMIT_DEFAULT);
+        let query = HistoryQuery { room: history.room, from, limit };
+        let page = self.inner.store.history(user, query).await.map_err(failed)?.ok_or_else(not_found)?;
+        let first = page.messages.first().filter(|_| page.older).map(|message| Cursor::Older.encode_seq(message.seq));
+        let last = page.messages.last().filter(|_| page.newer).map(|message| Cursor::Newer.encode_seq(message.seq));
+        Ok(Reply::MessageHistory(HistoryPage { older: first, newer: last, messages: page.messages }))
+    }
+}
+
+type ToReply = fn(Committed) -> Reply;
+
+/// Turns a writing command into what the store is to do, and how its answer is called.
+fn action(user: &UserId, command: Command) -> Result<(Nonce, Action, ToReply), ErrorBody> {
+    Ok(match command {
+        Command::RoomCreate(create) => {
+            let history = create.history.unwrap_or(match create.visibility {
+                Visibility::Public => History::All,
+                Visibility::Private => History::SinceJoin,
+            });
+            let action =
+                Action::CreateRoom { room: create.room, visibility: create.visibility, history, name: create.name };
+            (create.nonce, action, Reply::RoomCreate)
+        }
+        Command::RoomUpdate(update) => {
+            let action = Action::UpdateRoom { room: update.room, name: update.name, visibility: update.visibility };
+            (update.nonce, action, Reply::RoomUpdate)
+        }
+        Command::RoomArchive(archive) => {
+            (archive.nonce, Action::ArchiveRoom { room: archive.room }, Reply::RoomArchive)
+        }
+        Command::RoomJoin(join) => (join.nonce, Action::Join { room: join.room }, Reply::RoomJoin),
+        Command::RoomLeave(leave) => (leave.nonce, Action::Leave { room: leave.room }, Reply::RoomLeave),
+        Command::RoomInvite(invite) => {
+            let action = Action::Invite { room: invite.room, user: invite.user, role: invite.role };
+            (invite.nonce, action, Reply::RoomInvite)
+        }
+        Command::RoomRemove(remove) => {
+            (remove.nonce, Action::Remove { room: remove.room, user: remove.user }, Reply::RoomRemove)
+        }
+        Command::DirectOpen(open) => {
+            let room = direct_room(user, &open.user)?;
+            (open.nonce, Action::OpenDirect { room, other: open.user }, Reply::DirectOpen)
+        }
+        Command::MessageSend(send) => {
+            let action = Action::SendMessage {
+                room: send.room,
+                id: send.id.unwrap_or_else(MessageId::generate),
+                text: send.text,
+                reply_to: send.reply_to,
+                mentions: send.mentions,
+                meta: send.meta,
+            };
+            (send.nonce, action, Reply::MessageSend)
+        }
+        Command::MessageEdit(edit) => {
+            let action = Action::EditMessage {
+                room: edit.room,
+                id: edit.id,
+                text: edit.text,
+                mentions: edit.mentions,
+                meta: edit.meta,
+                version: edit.version,
+            };
+            (edit.nonce, action, Reply::MessageEdit)
+        }
+        Command::MessageDelete(delete) => {
+            (delete.nonce, Action::DeleteMessage { room: delete.room, id: delete.id }, Reply::MessageDelete)
+        }
+        Command::MessageReact(react) => {
+            let action = Action::React { room: react.room, id: react.id, emoji: react.emoji, remove: react.remove };
+            (react.nonce, action, Reply::MessageReact)
+        }
+        _ => return Err(ErrorBody::new(ErrorCode::Internal, "not a writing command")),
+    })
+}
+
+fn check_scope(scopes: Scopes, command: &Command) -> Result<(), ErrorBody> {
+    let (wanted, name) = match command {
+        Command::Ping(_) | Command::Hello(_) | Command::AuthRefresh(_) => return Ok(()),
+        Command::RoomCreate(_) => (Scopes::ROOMS_CREATE, "rooms:create"),
+        Command::Sync(_)
+        | Command::RoomList(_)
+        | Command::RoomMembers(_)
+        | Command::MessageHistory(_)
+        | Command::ReadMark(_) => (Scopes::READ, "read"),
+        _ => (Scopes::WRITE, "write"),
+    };
+    if scopes.contains(wanted) || scopes.contains(Scopes::ADMIN) { Ok(()) } else { Err(answers::scope(name)) }
+}
+
+/// The command as the client sent it, in one canonical encoding.
+fn body_hash(command: &Command) -> [u8; BODY_HASH_BYTES] {
+    let bytes = encode_request(Codec::Postcard, &Request { id: 0, command: command.clone() });
+    let mut hash = [0; BODY_HASH_BYTES];
+    hash.copy_from_slice(&Sha256::digest(&bytes)[..BODY_HASH_BYTES]);
+    hash
+}
+
+fn later(future: impl Future<Output = Result<Reply, ErrorBody>> + Send + 'static) -> Answer {
+    Answer::Later(Box::pin(future))
+}
+
+fn not_found() -> ErrorBody {
+    ErrorBody::new(ErrorCode::NotFound, "no such room, or none that you may see")
+}
+
+fn bad_cursor(error: InvalidCursor) -> ErrorBody {
+    ErrorBody::new(ErrorCode::InvalidArgument, format!("cursor: {error}"))
+}
+
+fn text_cursor<T, E>(
+    list: Cursor,
+    cursor: Option<&str>,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<Option<T>, ErrorBody> {
+    let Some(cursor) = cursor else { return Ok(None) };
+    let text = list.decode_text(cursor).map_err(bad_cursor)?;
+    parse(&text).map(Some).map_err(|_| bad_cursor(InvalidCursor::Malformed))
+}
+
+fn failed(error: StoreError) -> ErrorBody {
+    tracing::warn!(%error, "a read of the store failed");
+    match error {
+        // A read changes nothing, so its outcome is never unknown.
+        StoreError::OutcomeUnknown(_) => answers::unavailable(),
+        error => answers::store_error(&error),
+    }
+}

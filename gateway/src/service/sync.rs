@@ -1,0 +1,124 @@
+//! Hello and sync: one read, one plan, and each stream attached at what was read.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use hallway_protocol::frame::Reset;
+use hallway_protocol::model::MyRoom;
+use hallway_protocol::{Epoch, ErrorBody, ErrorCode, Position, RoomId, Seq, StreamId, UserId};
+use hallway_store::{ConnectState, StreamHead};
+
+use super::sync_plan::{StreamView, by_stream, plan};
+use super::{Service, answers};
+use crate::hub::{Attach, Connection};
+
+/// What was read for a hello or a sync, before anything is attached.
+pub struct SyncStart {
+    state: ConnectState,
+}
+
+impl SyncStart {
+    /// The store's life.
+    #[must_use]
+    pub fn epoch(&self) -> &Epoch {
+        &self.state.epoch
+    }
+
+    /// Last event of the person's own stream.
+    #[must_use]
+    pub fn user_head(&self) -> Seq {
+        self.state.user.last_seq
+    }
+
+    /// The person's rooms.
+    #[must_use]
+    pub fn rooms(&self) -> &[MyRoom] {
+        &self.state.rooms
+    }
+}
+
+impl Service {
+    /// Reads what a connecting person needs.
+    ///
+    /// # Errors
+    /// As the client is to see them.
+    pub async fn connect(&self, user: &UserId) -> Result<SyncStart, ErrorBody> {
+        let timeout = std::time::Duration::from_millis(self.inner.limits.store_timeout_ms);
+        let state = match tokio::time::timeout(timeout, self.inner.store.connect(user)).await {
+            Ok(Ok(state)) => state,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "reading a person's rooms failed");
+                return Err(answers::unavailable());
+            }
+            Err(_) => return Err(answers::unavailable()),
+        };
+        if self.inner.hub.set_epoch(&state.epoch) {
+            return Err(ErrorBody::new(ErrorCode::ShuttingDown, "the store began a new life: connect again"));
+        }
+        Ok(SyncStart { state })
+    }
+
+    /// Attaches a connection to all its streams after its hello was answered.
+    pub fn begin(&self, connection: &Arc<Connection>, start: &SyncStart, positions: &[Position], limit: Option<u32>) {
+        let known: HashMap<RoomId, Seq> =
+            start.state.rooms.iter().map(|room| (room.info.room.clone(), room.joined_seq)).collect();
+        self.attach_all(connection, start, positions, limit, false, |_| true);
+        self.inner.hub.end_of_hello(connection, |room| known.get(room).copied());
+    }
+
+    /// Brings the streams that the client names up to date again.
+    pub fn again(&self, connection: &Arc<Connection>, start: &SyncStart, positions: &[Position], limit: Option<u32>) {
+        let named = by_stream(positions);
+        self.attach_all(connection, start, positions, limit, true, |stream| named.contains_key(stream));
+    }
+
+    fn attach_all(
+        &self,
+        connection: &Arc<Connection>,
+        start: &SyncStart,
+        positions: &[Position],
+        limit: Option<u32>,
+        again: bool,
+        wanted: impl Fn(&StreamId) -> bool,
+    ) {
+        let epoch = &start.state.epoch;
+        let positions = by_stream(positions);
+        let views: Vec<StreamView> = views(&start.state).into_iter().filter(|view| wanted(&view.stream)).collect();
+        let mut attaches = Vec::with_capacity(views.len());
+        for view in &views {
+            let plan = plan(view, positions.get(&view.stream).copied(), epoch, limit);
+            let reset = plan.reset.map(|(seq, reason)| {
+                self.inner.metrics.resets.add(reason);
+                Reset { stream: view.stream.clone(), epoch: epoch.clone(), seq, reason }
+            });
+            attaches.push(Attach {
+                stream: view.stream.clone(),
+                connection: Arc::clone(connection),
+                next: plan.next,
+                joined_seq: view.joined_seq,
+                reset,
+                head: view.last_seq,
+                again,
+            });
+        }
+        let targets = views.iter().map(|view| (view.stream.clone(), view.last_seq)).collect();
+        self.inner.metrics.syncs.add(1);
+        self.inner.hub.watch(connection.id, epoch.clone(), targets);
+        for attach in attaches {
+            self.inner.hub.attach(attach);
+        }
+    }
+}
+
+fn views(state: &ConnectState) -> Vec<StreamView> {
+    let StreamHead { stream, first_seq, last_seq } = state.user.clone();
+    let own = StreamView { stream, first_seq, last_seq, visible_from_seq: 1, joined_seq: 0 };
+    let rooms = state.rooms.iter().map(|room| StreamView {
+        stream: StreamId::Room(room.info.room.clone()),
+        first_seq: room.first_seq,
+        last_seq: room.last_seq,
+        visible_from_seq: room.visible_from_seq,
+        joined_seq: room.joined_seq,
+    });
+    std::iter::once(own).chain(rooms).collect()
+}

@@ -1,0 +1,105 @@
+//! What a node does for its store while nobody asks: probe it, follow its tail, trim it.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hallway_store::TailCursor;
+use tracing::{error, info, warn};
+
+use super::Service;
+use crate::auth::now_ms;
+use crate::tasks::Tasks;
+
+/// How often the store is probed and its tail read.
+const TAIL_PERIOD: Duration = Duration::from_millis(500);
+/// How often old nonces and old events are looked for.
+const TRIM_PERIOD: Duration = Duration::from_secs(60);
+/// Streams trimmed in one round.
+const TRIM_MAX_STREAMS: u32 = 100;
+
+/// Whether the node can do its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Readiness {
+    pub store_up: bool,
+}
+
+impl Service {
+    /// Starts the housekeeping; it ends with `tasks`. `max_age_hours` 0 keeps events for ever.
+    pub fn start_upkeep(&self, max_age_hours: u64, tasks: &Tasks) {
+        let (service, stop) = (self.clone(), tasks.clone());
+        tasks.spawn(async move { service.follow_tail(stop).await });
+        let (service, stop) = (self.clone(), tasks.clone());
+        tasks.spawn(async move { service.trim_loop(max_age_hours, stop).await });
+    }
+
+    /// The tail makes delivery exact: a commit whose publisher died, or that nobody was told of, is found here.
+    async fn follow_tail(&self, tasks: Tasks) {
+        let mut cursor = TailCursor::default();
+        let timeout = Duration::from_millis(self.inner.limits.store_timeout_ms);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(TAIL_PERIOD) => {}
+                () = tasks.stopped() => return,
+            }
+            let tail = tokio::time::timeout(timeout, self.inner.store.tail(cursor)).await;
+            let probe = match tail {
+                Ok(Ok(tail)) => {
+                    self.inner.hub.set_epoch(&tail.epoch);
+                    cursor = tail.next;
+                    if !tail.heads.is_empty() {
+                        self.inner.hub.heads(tail.heads);
+                    }
+                    matches!(tokio::time::timeout(timeout, self.inner.store.probe()).await, Ok(Ok(())))
+                }
+                Ok(Err(error)) => {
+                    warn!(%error, "the store's tail cannot be read");
+                    false
+                }
+                Err(_) => false,
+            };
+            self.note_store(probe);
+        }
+    }
+
+    fn note_store(&self, up: bool) {
+        let was_up = self.inner.store_up.swap(up, Ordering::Relaxed);
+        self.inner.metrics.store_up.set(i64::from(up));
+        match (was_up, up) {
+            (true, false) => error!("the store does not answer: not ready"),
+            (false, true) => info!("the store answers again: ready"),
+            _ => {}
+        }
+    }
+
+    async fn trim_loop(&self, max_age_hours: u64, tasks: Tasks) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(TRIM_PERIOD) => {}
+                () = tasks.stopped() => return,
+            }
+            while let Ok(true) = self.inner.store.trim_nonces().await {
+                if tasks.is_stopped() {
+                    return;
+                }
+            }
+            if max_age_hours > 0 {
+                self.trim_events(now_ms().saturating_sub(max_age_hours * 3_600_000)).await;
+            }
+        }
+    }
+
+    async fn trim_events(&self, older_than_ms: u64) {
+        let expired = match self.inner.store.expired(older_than_ms, TRIM_MAX_STREAMS).await {
+            Ok(expired) => expired,
+            Err(error) => {
+                warn!(%error, "looking for old events failed");
+                return;
+            }
+        };
+        for (stream, keep_from_seq) in expired {
+            if let Err(error) = self.inner.store.trim(&stream, keep_from_seq).await {
+                warn!(%error, "trimming a stream failed");
+            }
+        }
+    }
+}

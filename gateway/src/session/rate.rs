@@ -1,0 +1,49 @@
+//! Pure: how fast one connection may ask (a token bucket).
+
+use std::time::{Duration, Instant};
+
+/// `per_second` requests per second, and as many at once after a pause of a second.
+#[derive(Debug)]
+pub(super) struct Rate {
+    per_second: f64,
+    left: f64,
+    at: Instant,
+}
+
+impl Rate {
+    pub(super) fn new(per_second: u64, now: Instant) -> Self {
+        let per_second = per_second as f64;
+        Self { per_second, left: per_second, at: now }
+    }
+
+    /// Takes one request.
+    ///
+    /// # Errors
+    /// How long to wait when it came too early.
+    pub(super) fn take(&mut self, now: Instant) -> Result<(), Duration> {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.left = (self.left + passed * self.per_second).min(self.per_second);
+        self.at = now;
+        if self.left >= 1.0 {
+            self.left -= 1.0;
+            return Ok(());
+        }
+        Err(Duration::from_secs_f64((1.0 - self.left) / self.per_second))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_then_the_rate_holds() {
+        let start = Instant::now();
+        let mut rate = Rate::new(10, start);
+        assert!((0..10).all(|_| rate.take(start).is_ok()));
+        let wait = rate.take(start).unwrap_err();
+        assert!(wait > Duration::from_millis(90) && wait <= Duration::from_millis(100), "{wait:?}");
+        assert!(rate.take(start + wait + Duration::from_millis(1)).is_ok());
+        assert!(rate.take(start + wait + Duration::from_millis(2)).is_err());
+    }
+}

@@ -1,0 +1,231 @@
+//! The configuration: layers, faults, development mode and secrets.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use hallway_gateway::cli::as_toml;
+use hallway_gateway::config::{Config, DEFAULT_TOML, Flags, Limits, SecretError, StoreUrl};
+
+fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    let mut all = vec![("HOME".to_owned(), "/home/ada".to_owned())];
+    all.extend(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    all
+}
+
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("hallway.toml");
+    std::fs::write(&path, text).unwrap();
+    (directory, path)
+}
+
+fn faults(flags: &Flags, pairs: &[(&str, &str)], path: Option<&Path>) -> String {
+    Config::load(flags, environment(pairs), path).unwrap_err().to_string()
+}
+
+#[test]
+fn the_default_file_is_the_default_configuration() {
+    assert_eq!(Config::from_toml(DEFAULT_TOML).unwrap(), Config::default());
+}
+
+#[test]
+fn the_default_file_holds_every_limit_with_its_unit_range_and_consequence() {
+    for row in Limits::TABLE {
+        let key = format!(
+            "\n# In {}, {} to {}. Reached: {}.\n{} = {}\n",
+            row.unit, row.min, row.max, row.reached, row.name, row.default
+        );
+        assert!(DEFAULT_TOML.contains(&key), "hallway.default.toml misses: {key}");
+    }
+}
+
+#[test]
+fn every_key_of_the_default_file_has_a_comment() {
+    let mut commented = false;
+    for line in DEFAULT_TOML.lines() {
+        if !line.starts_with('#') && line.contains('=') {
+            assert!(commented, "no comment above {line}");
+        }
+        commented = line.starts_with('#');
+    }
+}
+
+#[test]
+fn the_printed_configuration_gives_the_same_again() {
+    let pairs = [
+        ("HALLWAY__SERVER__ALLOWED_ORIGINS", "https://a.example, https://b.example:8443"),
+        ("HALLWAY__LIMITS__PAGE_EVENTS_MAX", "77"),
+        ("HALLWAY__AUTH__SECRET_FILE", "/run/a \"quoted\" secret"),
+        ("HALLWAY__LOG__FORMAT", "json"),
+    ];
+    let config = Config::load(&Flags::default(), environment(&pairs), None).unwrap();
+    assert_eq!(config.server.allowed_origins, ["https://a.example", "https://b.example:8443"]);
+    assert_eq!(Config::from_toml(&as_toml(&config)).unwrap(), config);
+}
+
+#[test]
+fn flags_win_over_the_environment_and_the_environment_over_the_file() {
+    let (_directory, path) = file(
+        "[server]\nlisten = \"127.0.0.1:1\"\nadmin_listen = \"127.0.0.1:11\"\nlanes = 3\n[auth]\nsecret_file = \"/s\"\n",
+    );
+    let flags = Flags { listen: Some("127.0.0.1:3".to_owned()), ..Flags::default() };
+    let pairs = [("HALLWAY__SERVER__LISTEN", "127.0.0.1:2"), ("HALLWAY__SERVER__ADMIN_LISTEN", "127.0.0.1:12")];
+    let config = Config::load(&flags, environment(&pairs), Some(&path)).unwrap();
+    assert_eq!(config.server.listen.port(), 3);
+    assert_eq!(config.server.admin_listen.port(), 12);
+    assert_eq!(config.server.lanes, 3);
+    assert!(!config.server.dev, "a file was given, so development mode is not implied");
+}
+
+#[test]
+fn without_any_configuration_a_node_is_in_development_mode_on_loopback() {
+    let config = Config::load(&Flags::default(), environment(&[]), None).unwrap();
+    assert!(config.server.dev);
+    assert_eq!(config.server.data_dir, Path::new("/home/ada/.local/share/hallway"));
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
+    let elsewhere = Config::load(&Flags::default(), environment(&[("XDG_DATA_HOME", "/data")]), None).unwrap();
+    assert_eq!(elsewhere.server.data_dir, Path::new("/data/hallway"));
+}
+
+#[test]
+fn development_mode_refuses_to_listen_beyond_loopback() {
+    let open = Some("0.0.0.0:8080".to_owned());
+    let asked = faults(&Flags { dev: true, listen: open.clone(), ..Flags::default() }, &[], None);
+    assert!(asked.contains("server.listen = 0.0.0.0:8080") && asked.contains("flag --dev"), "{asked}");
+    let implied = faults(&Flags { listen: open.clone(), ..Flags::default() }, &[], None);
+    assert!(implied.contains("from flag --listen") && implied.contains("auth.secret_file"), "{implied}");
+    let admin = faults(&Flags { admin_listen: Some("[::]:8081".to_owned()), dev: true, ..Flags::default() }, &[], None);
+    assert!(admin.contains("server.admin_listen = [::]:8081"), "{admin}");
+    let configured = Flags { listen: open, secret_file: Some("/s".to_owned()), ..Flags::default() };
+    assert!(!Config::load(&configured, environment(&[]), None).unwrap().server.dev);
+}
+
+#[test]
+fn outside_development_mode_there_is_no_default_secret() {
+    let told = faults(&Flags { store_url: Some("postgres://db/app".to_owned()), ..Flags::default() }, &[], None);
+    assert!(told.contains("auth.secret_file is not set") && told.contains("openssl rand"), "{told}");
+    assert!(Config::load(&Flags::default(), environment(&[("HALLWAY__SERVER__DEV", "false")]), None).is_err());
+}
+
+#[test]
+fn every_fault_is_listed_at_once_with_value_source_and_advice() {
+    let (_directory, path) = file(
+        "[server]\nlisten = 8080\nlanez = 2\n[log]\nformat = \"xml\"\n[limits]\npage_events_max = 0\n\n[sevrer]\ndev = true\n",
+    );
+    let flags = Flags { admin_listen: Some("nowhere".to_owned()), ..Flags::default() };
+    let pairs = [
+        ("HALLWAY__STORE__URL", "mysql://root:hunter2@db/app"),
+        ("HALLWAY__SERVR__LANES", "2"),
+        ("HALLWAY__LIMITS__RING_EVENTS_MAX", "many"),
+    ];
+    let told = faults(&flags, &pairs, Some(&path));
+    for expected in [
+        "server.listen = 8080 is not a string",
+        "line 2); put it in quotes",
+        "server.lanez is not a configuration key",
+        "line 3); did you mean server.lanes?",
+        "log.format = \"xml\" is no log format",
+        "limits.page_events_max = 0 events is out of range",
+        "a whole number of events from 1 to 10000",
+        "sevrer.dev is not a configuration key",
+        "did you mean server.dev?",
+        "store.url is not a postgres URL: it does not begin with postgres:// (from env HALLWAY__STORE__URL)",
+        "example: postgres://user@db:5432/app",
+        "did you mean HALLWAY__SERVER__LANES?",
+        "limits.ring_events_max = \"many\" is not a number",
+        "server.admin_listen = \"nowhere\" is not an IP address with a port (from flag --admin-listen)",
+        "auth.secret_file is not set",
+    ] {
+        assert!(told.contains(expected), "missing {expected:?} in:\n{told}");
+    }
+    assert!(!told.contains("hunter2"), "{told}");
+    assert!(told.starts_with("the configuration has 10 faults:"), "{told}");
+}
+
+#[test]
+fn a_file_that_is_no_toml_or_not_there_is_told() {
+    let (_directory, path) = file("[server\nlisten = 1");
+    assert!(faults(&Flags::default(), &[], Some(&path)).contains("the file is not TOML"));
+    let missing = faults(&Flags::default(), &[], Some(Path::new("/nowhere/hallway.toml")));
+    assert!(missing.contains("/nowhere/hallway.toml cannot be read"), "{missing}");
+}
+
+#[test]
+fn limits_that_contradict_each_other_are_faults() {
+    let told = faults(&Flags::default(), &[("HALLWAY__LIMITS__HEARTBEAT_TIMEOUT_MS", "25000")], None);
+    assert!(told.contains("limits.heartbeat_timeout_ms = 25000 milliseconds is not above"), "{told}");
+}
+
+#[test]
+fn the_password_of_a_store_is_never_shown() {
+    let flags = Flags {
+        store_url: Some("postgres://ada:hunter2@db:5432/app?password=hunter2".to_owned()),
+        secret_file: Some("/s".to_owned()),
+        ..Flags::default()
+    };
+    let config = Config::load(&flags, environment(&[]), None).unwrap();
+    assert!(config.store.url.as_ref().is_some_and(|url| url.expose().contains("hunter2")));
+    let shown = format!("{config:?} {}", as_toml(&config));
+    assert!(shown.contains("postgres://ada@db:5432/app") && !shown.contains("hunter2"), "{shown}");
+    assert_eq!(StoreUrl::parse("postgres://ada@:5432/app").unwrap_err(), "missing host");
+}
+
+#[test]
+fn the_development_secret_is_made_once_for_its_owner_only_and_cannot_be_printed() {
+    let directory = tempfile::tempdir().unwrap();
+    let flags = Flags { data_dir: Some(directory.path().join("deep").display().to_string()), ..Flags::default() };
+    let config = Config::load(&flags, environment(&[]), None).unwrap();
+    let first = config.load_secret().unwrap();
+    assert_eq!(first.expose().len(), 64);
+    assert_eq!(config.load_secret().unwrap(), first);
+    assert_eq!(format!("{first:?}"), "[secret]");
+    let path = config.secret_file().unwrap();
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let names: Vec<_> =
+        std::fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["dev-secret"]);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(matches!(config.load_secret(), Err(SecretError::Exposed { mode: 0o644, .. })));
+}
+
+#[test]
+fn a_short_or_missing_secret_file_says_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    let flags = Flags { secret_file: Some(path.display().to_string()), ..Flags::default() };
+    let config = Config::load(&flags, environment(&[]), None).unwrap();
+    assert!(config.load_secret().unwrap_err().to_string().contains("set auth.secret_file"));
+    std::fs::write(&path, "short\n").unwrap();
+    assert!(config.load_secret().unwrap_err().to_string().contains("holds 5 bytes"));
+    std::fs::write(&path, "0123456789abcdef0123456789abcdef\n").unwrap();
+    assert_eq!(config.load_secret().unwrap().expose(), b"0123456789abcdef0123456789abcdef");
+}
+
+#[test]
+fn only_exact_origins_pass_and_pages_of_this_machine_in_development_mode() {
+    let config = Config::load(&Flags::default(), environment(&[]), None).unwrap();
+    for origin in ["http://localhost:3000", "http://127.0.0.1", "https://[::1]:8443"] {
+        assert!(config.server.origin_allowed(origin), "{origin}");
+    }
+    for origin in ["null", "https://evil.example", "http://localhost.evil.example", "http://127.0.0.1.evil.example:80"]
+    {
+        assert!(!config.server.origin_allowed(origin), "{origin}");
+    }
+    let pairs = [("HALLWAY__SERVER__ALLOWED_ORIGINS", "https://app.example")];
+    let listed = Config::load(&Flags::default(), environment(&pairs), None).unwrap();
+    assert!(listed.server.origin_allowed("https://app.example"));
+    for origin in ["https://app.example.evil", "https://APP.example", "http://app.example", "http://localhost"] {
+        assert!(!listed.server.origin_allowed(origin), "{origin}");
+    }
+    for pattern in ["*", "https://*.example", "https://app.example/", "app.example"] {
+        let told = faults(&Flags::default(), &[("HALLWAY__SERVER__ALLOWED_ORIGINS", pattern)], None);
+        assert!(told.contains("not an exact origin"), "{told}");
+    }
+    let closed =
+        Config::load(&Flags { secret_file: Some("/s".to_owned()), ..Flags::default() }, environment(&[]), None);
+    assert!(
+        !closed.unwrap().server.origin_allowed("http://localhost"),
+        "only development mode lets this machine's pages in"
+    );
+}

@@ -1,0 +1,356 @@
+//! The writing side of [`crate::Log`].
+//!
+//! A batch becomes *runs*: message sends, set-based and fast, alternate with other writes, one by one. Each run is one call
+//! of a stored function and so its own transaction; a write goes into the earliest run that keeps it behind every earlier
+//! write of the same room or by the same person. Most batches are one run, and hardly any are more than three.
+//!
+//! **Invariant:** when a later run fails, the whole batch is of unknown outcome: earlier runs are committed. Repeating it is
+//! safe, because every write carries a nonce.
+
+use std::collections::HashMap;
+
+use hallway_protocol::event::MessageCreated;
+use hallway_protocol::{Epoch, Event, EventBody, History, Message, MessageId, StreamId, UserId, Visibility};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::connection::{Connections, Kind};
+use super::rows::{corrupt, role_number, signed, unsigned};
+use super::statements;
+use crate::{
+    Action, BATCH_MAX_WRITES, CommitBatch, Committed, Mark, MarkBatch, MarkResult, REACTIONS_MAX_PER_MESSAGE, Refusal,
+    StoreError, USER_ROOMS_MAX, Write,
+};
+
+type Answer = Result<Committed, Refusal>;
+
+/// The results of a batch while its runs are carried out.
+struct Answers {
+    epoch: Option<Epoch>,
+    results: Vec<Option<Answer>>,
+}
+
+impl Answers {
+    fn take_epoch(&mut self, epoch: &str) -> Result<(), StoreError> {
+        let epoch = Epoch::new(epoch)?;
+        match &self.epoch {
+            Some(known) if *known != epoch => {
+                Err(StoreError::OutcomeUnknown("a new epoch began inside the batch".into()))
+            }
+            _ => {
+                self.epoch = Some(epoch);
+                Ok(())
+            }
+        }
+    }
+}
+
+pub(super) async fn commit(connections: &Connections, batch: Vec<Write>) -> Result<CommitBatch, StoreError> {
+    if batch.len() > BATCH_MAX_WRITES {
+        return Err(StoreError::Refused(format!("a batch has at most {BATCH_MAX_WRITES} writes").into()));
+    }
+    let mut answers = Answers { epoch: None, results: batch.iter().map(|_| None).collect() };
+    for (number, run) in runs(&batch).into_iter().enumerate() {
+        let outcome = if number % 2 == 0 {
+            send(connections, &batch, run, &mut answers).await
+        } else {
+            act(connections, &batch, &run, &mut answers).await
+        };
+        outcome.map_err(|error| if answers.epoch.is_some() { unknown(error) } else { error })?;
+    }
+    let epoch = match answers.epoch {
+        Some(epoch) => epoch,
+        None => super::upkeep::epoch(connections, false).await?,
+    };
+    let results = answers.results.into_iter().map(|answer| answer.ok_or_else(|| corrupt("a write got no answer")));
+    Ok(CommitBatch { epoch, results: results.collect::<Result<_, _>>()? })
+}
+
+/// Something of the batch is committed already.
+fn unknown(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable(cause) | StoreError::Refused(cause) => StoreError::OutcomeUnknown(cause),
+        StoreError::Corrupt(text) | StoreError::Unusable(text) => StoreError::OutcomeUnknown(text.into()),
+        unknown @ StoreError::OutcomeUnknown(_) => unknown,
+    }
+}
+
+/// Indexes of the writes of each run; even runs are sends, odd ones the others. Runs may be empty.
+fn runs(batch: &[Write]) -> Vec<Vec<usize>> {
+    let mut runs: Vec<Vec<usize>> = Vec::new();
+    let mut last_of_room: HashMap<&str, usize> = HashMap::new();
+    let mut last_of_actor: HashMap<&str, usize> = HashMap::new();
+    for (index, write) in batch.iter().enumerate() {
+        let room = last_of_room.entry(write.action.room().as_str()).or_default();
+        let actor = last_of_actor.entry(write.actor.as_str()).or_default();
+        let mut run = (*room).max(*actor);
+        if run % 2 != usize::from(!matches!(write.action, Action::SendMessage { .. })) {
+            run += 1;
+        }
+        (*room, *actor) = (run, run);
+        if runs.len() <= run {
+            runs.resize(run + 1, Vec::new());
+        }
+        runs[run].push(index);
+    }
+    runs
+}
+
+/// What names an intent in the store: 16 bytes of a hash over stream, sender and nonce.
+fn key(write: &Write) -> Uuid {
+    let mut hash = Sha256::new();
+    for part in [write.action.room().as_str(), write.actor.as_str(), write.nonce.as_str()] {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash.finalize()[..16]);
+    Uuid::from_bytes(bytes)
+}
+
+fn joined(mentions: &[UserId]) -> Option<String> {
+    let names: Vec<&str> = mentions.iter().map(UserId::as_str).collect();
+    (!names.is_empty()).then(|| names.join(" "))
+}
+
+/// Parameters of [`statements::SEND`].
+#[derive(Default)]
+struct Sends<'a> {
+    rooms: Vec<&'a str>,
+    actors: Vec<&'a str>,
+    keys: Vec<Uuid>,
+    hashes: Vec<Uuid>,
+    ids: Vec<Uuid>,
+    texts: Vec<&'a str>,
+    replies: Vec<Option<Uuid>>,
+    mentions: Vec<Option<String>>,
+    metas: Vec<Option<&'a str>>,
+}
+
+impl<'a> Sends<'a> {
+    fn new(batch: &'a [Write], run: &[usize]) -> Self {
+        let mut sends = Self::default();
+        for write in run.iter().map(|index| &batch[*index]) {
+            let Action::SendMessage { room, id, text, reply_to, mentions, meta } = &write.action else { continue };
+            sends.rooms.push(room.as_str());
+            sends.actors.push(write.actor.as_str());
+            sends.keys.push(key(write));
+            sends.hashes.push(Uuid::from_bytes(write.body_hash));
+            sends.ids.push(id.as_uuid());
+            sends.texts.push(text);
+            sends.replies.push(reply_to.map(|id| id.as_uuid()));
+            sends.mentions.push(joined(mentions));
+            sends.metas.push(meta.as_ref().map(|meta| meta.as_json()));
+        }
+        sends
+    }
+}
+
+/// Carries out a run of sends. A repeat inside the batch of a send that was refused is handed in once more.
+async fn send(
+    connections: &Connections,
+    batch: &[Write],
+    mut run: Vec<usize>,
+    answers: &mut Answers,
+) -> Result<(), StoreError> {
+    while !run.is_empty() {
+        let s = Sends::new(batch, &run);
+        let rows = connections
+            .run(
+                Kind::Write,
+                statements::SEND,
+                &[&s.rooms, &s.actors, &s.keys, &s.hashes, &s.ids, &s.texts, &s.replies, &s.mentions, &s.metas],
+            )
+            .await?;
+        if rows.len() != run.len() {
+            return Err(corrupt(format!("{} answers to {} sends", rows.len(), run.len())));
+        }
+        let mut again = Vec::new();
+        for (row, index) in rows.iter().zip(run) {
+            answers.take_epoch(row.get(0))?;
+            if row.get::<_, &str>(1) == "again" {
+                again.push(index);
+            } else {
+                answers.results[index] = Some(sent(row, &batch[index])?);
+            }
+        }
+        run = again;
+    }
+    Ok(())
+}
+
+fn sent(row: &Row, write: &Write) -> Result<Answer, StoreError> {
+    let verdict: &str = row.get(1);
+    if !matches!(verdict, "new" | "repeated") {
+        return refusal(verdict, None).map(Err);
+    }
+    let Action::SendMessage { room, text, reply_to, mentions, meta, .. } = &write.action else {
+        return Err(corrupt("an answer of a send to another write"));
+    };
+    let (seq, at_ms) = (unsigned(row.get(2)), unsigned(row.get(4)));
+    let id = row.get::<_, Option<Uuid>>(5).map(MessageId::from_uuid).transpose()?;
+    let stream = StreamId::Room(room.clone());
+    let repeated = verdict == "repeated";
+    let mut events = Vec::new();
+    if let Some(id) = id.filter(|_| !repeated) {
+        let message = Message {
+            id,
+            seq,
+            ordinal: unsigned(row.get(3)),
+            sender: write.actor.clone(),
+            at_ms,
+            text: text.clone(),
+            reply_to: *reply_to,
+            mentions: mentions.clone(),
+            meta: meta.clone(),
+            version: 1,
+            edited_at_ms: None,
+            deleted: false,
+            reactions: Vec::new(),
+        };
+        let body = EventBody::MessageCreated(MessageCreated { message });
+        events.push(Event { stream: stream.clone(), seq, at_ms, body });
+    }
+    Ok(Ok(Committed { stream, seq, at_ms, id, repeated, events }))
+}
+
+fn refusal(name: &str, current: Option<u32>) -> Result<Refusal, StoreError> {
+    Ok(match name {
+        "room_not_found" => Refusal::RoomNotFound,
+        "not_a_member" => Refusal::NotAMember,
+        "forbidden" => Refusal::Forbidden,
+        "room_archived" => Refusal::RoomArchived,
+        "room_exists" => Refusal::RoomExists,
+        "message_not_found" => Refusal::MessageNotFound,
+        "message_deleted" => Refusal::MessageDeleted,
+        "id_taken" => Refusal::IdTaken,
+        "nonce_conflict" => Refusal::NonceConflict,
+        "version_conflict" => Refusal::VersionConflict { current: current.unwrap_or_default() },
+        "target_not_a_member" => Refusal::TargetNotAMember,
+        "last_owner" => Refusal::LastOwner,
+        "too_many_rooms" => Refusal::TooManyRooms,
+        "too_many_reactions" => Refusal::TooManyReactions,
+        _ => return Err(corrupt(format!("refusal {name}"))),
+    })
+}
+
+/// A write as `hallway_act_v1` reads it.
+fn described(write: &Write) -> Value {
+    let public = |visibility: &Visibility| if *visibility == Visibility::Public { "public" } else { "private" };
+    let mut fields = match &write.action {
+        Action::CreateRoom { visibility, history, name, .. } => json!({
+            "op": "create_room", "visibility": public(visibility), "name": name,
+            "history": if *history == History::All { "all" } else { "since_join" },
+        }),
+        Action::OpenDirect { other, .. } => json!({"op": "open_direct", "user": other}),
+        Action::UpdateRoom { name, visibility, .. } => {
+            json!({"op": "update_room", "name": name, "visibility": visibility.as_ref().map(public)})
+        }
+        Action::ArchiveRoom { .. } => json!({"op": "archive_room"}),
+        Action::Join { .. } => json!({"op": "join"}),
+        Action::Leave { .. } => json!({"op": "leave"}),
+        Action::Invite { user, role, .. } => json!({"op": "invite", "user": user, "role": role_number(*role)}),
+        Action::Remove { user, .. } => json!({"op": "remove", "user": user}),
+        Action::SendMessage { .. } => json!({"op": "send_message"}),
+        Action::EditMessage { text, mentions, meta, version, .. } => json!({
+            "op": "edit_message", "text": text, "mentions": joined(mentions),
+            "meta": meta.as_ref().map(|meta| meta.as_json()), "version": version,
+        }),
+        Action::DeleteMessage { .. } => json!({"op": "delete_message"}),
+        Action::React { emoji, remove, .. } => json!({"op": "react", "emoji": emoji, "taken": remove}),
+    };
+    fields["room"] = json!(write.action.room());
+    fields["actor"] = json!(write.actor);
+    fields["message"] = json!(write.action.message());
+    fields["key"] = json!(key(write));
+    fields["hash"] = json!(Uuid::from_bytes(write.body_hash));
+    fields
+}
+
+/// What `hallway_act_v1` answers.
+#[derive(Deserialize)]
+struct Acted {
+    epoch: Epoch,
+    at_ms: u64,
+    results: Vec<ActedOne>,
+}
+
+#[derive(Deserialize)]
+struct ActedOne {
+    refused: Option<String>,
+    current: Option<u32>,
+    seq: Option<u64>,
+    at_ms: Option<u64>,
+    message: Option<MessageId>,
+    #[serde(default)]
+    repeated: bool,
+    #[serde(default)]
+    events: Vec<Event>,
+}
+
+async fn act(
+    connections: &Connections,
+    batch: &[Write],
+    run: &[usize],
+    answers: &mut Answers,
+) -> Result<(), StoreError> {
+    if run.is_empty() {
+        return Ok(());
+    }
+    let writes = Value::Array(run.iter().map(|index| described(&batch[*index])).collect());
+    let rooms_max = i32::try_from(USER_ROOMS_MAX).unwrap_or(i32::MAX);
+    let reactions_max = i32::try_from(REACTIONS_MAX_PER_MESSAGE).unwrap_or(i32::MAX);
+    let row = connections.run_one(Kind::Write, statements::ACT, &[&writes, &rooms_max, &reactions_max]).await?;
+    let acted: Acted = serde_json::from_str(row.get(0)).map_err(corrupt)?;
+    answers.take_epoch(acted.epoch.as_str())?;
+    if acted.results.len() != run.len() {
+        return Err(corrupt(format!("{} answers to {} writes", acted.results.len(), run.len())));
+    }
+    for (one, index) in acted.results.into_iter().zip(run) {
+        let action = &batch[*index].action;
+        let answer = match (one.refused, one.seq) {
+            (Some(name), _) => Err(refusal(&name, one.current)?),
+            (None, Some(seq)) => Ok(Committed {
+                stream: StreamId::Room(action.room().clone()),
+                seq,
+                at_ms: one.at_ms.unwrap_or(acted.at_ms),
+                id: if one.repeated { one.message } else { action.message() },
+                repeated: one.repeated,
+                events: one.events,
+            }),
+            (None, None) => return Err(corrupt("an answer that says nothing")),
+        };
+        answers.results[*index] = Some(answer);
+    }
+    Ok(())
+}
+
+/// What `hallway_mark_read_v1` answers.
+#[derive(Deserialize)]
+struct Marked {
+    epoch: Epoch,
+    results: Vec<Option<MarkedOne>>,
+}
+
+#[derive(Deserialize)]
+struct MarkedOne {
+    read_seq: u64,
+    unread: u64,
+    event: Option<Event>,
+}
+
+pub(super) async fn mark_read(connections: &Connections, marks: Vec<Mark>) -> Result<MarkBatch, StoreError> {
+    let users: Vec<&str> = marks.iter().map(|mark| mark.user.as_str()).collect();
+    let rooms: Vec<&str> = marks.iter().map(|mark| mark.room.as_str()).collect();
+    let seqs: Vec<i64> = marks.iter().map(|mark| signed(mark.seq)).collect();
+    let row = connections.run_one(Kind::Write, statements::MARK_READ, &[&users, &rooms, &seqs]).await?;
+    let marked: Marked = serde_json::from_str(row.get(0)).map_err(corrupt)?;
+    let results = marked
+        .results
+        .into_iter()
+        .map(|one| one.map(|one| MarkResult { read_seq: one.read_seq, unread: one.unread, event: one.event }));
+    Ok(MarkBatch { epoch: marked.epoch, results: results.collect() })
+}

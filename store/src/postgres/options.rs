@@ -1,0 +1,123 @@
+//! How to reach the database.
+
+use std::time::Duration;
+
+use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
+
+use crate::StoreError;
+
+/// Settings of the connections.
+#[derive(Debug, Clone)]
+pub struct PostgresOptions {
+    /// Connections of this node at most.
+    pub connections_max: u32,
+    /// Time to get a connection, new or from the pool.
+    pub connect_timeout: Duration,
+    /// Time of one statement; the server ends it then, and says so.
+    pub statement_timeout: Duration,
+    /// Time that a statement waits for a locked row.
+    pub lock_timeout: Duration,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self {
+            connections_max: 8,
+            connect_timeout: Duration::from_secs(2),
+            statement_timeout: Duration::from_millis(2400),
+            lock_timeout: Duration::from_millis(500),
+        }
+    }
+}
+
+fn unusable(what: &str) -> StoreError {
+    // The URL itself is not shown: it may hold a password.
+    StoreError::Unusable(format!("store.url is not a postgres URL: {what}; example: postgres://user@db:5432/app"))
+}
+
+/// Reads the URL.
+pub(super) fn parse(url: &str, options: &PostgresOptions) -> Result<Config, StoreError> {
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(unusable("it does not begin with postgres:// or postgresql://"));
+    }
+    let needs_tls = url.contains("sslmode=verify-ca") || url.contains("sslmode=verify-full");
+    let parsed = if needs_tls { None } else { Some(url.parse::<Config>()) };
+    let mut config = match parsed {
+        Some(Ok(config)) => config,
+        Some(Err(error)) => {
+            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            return Err(unusable(&cause));
+        }
+        None => return Err(no_tls()),
+    };
+    if config.get_ssl_mode() == SslMode::Require {
+        return Err(no_tls());
+    }
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        return Err(unusable("missing host"));
+    }
+    if config.get_dbname().is_none() {
+        return Err(unusable("missing database name"));
+    }
+    if config.get_user().is_none() {
+        return Err(unusable("missing user"));
+    }
+    config.connect_timeout(options.connect_timeout).keepalives_idle(Duration::from_secs(10));
+    if config.get_application_name().is_none() {
+        config.application_name("hallway");
+    }
+    Ok(config)
+}
+
+fn no_tls() -> StoreError {
+    StoreError::Unusable(
+        "store.url asks for TLS (sslmode=require), but TLS to Postgres is not built in yet; use sslmode=prefer on a \
+         trusted network, or a local proxy that speaks TLS to the server"
+            .to_owned(),
+    )
+}
+
+/// The connections that do the work. Every function relies on READ COMMITTED: a new snapshot for each statement inside.
+pub(super) fn for_work(mut config: Config, options: &PostgresOptions) -> Config {
+    let given = config.get_options().unwrap_or_default().to_owned();
+    config.options(format!(
+        "{given} -c lock_timeout={} -c statement_timeout={} -c default_transaction_isolation=read\\ committed -c jit=off",
+        options.lock_timeout.as_millis(),
+        options.statement_timeout.as_millis(),
+    ));
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    fn fault(url: &str) -> String {
+        parse(url, &PostgresOptions::default()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_faulty_url_is_told_what_is_missing_and_shown_an_example() {
+        for (url, word) in [
+            ("mysql://x", "does not begin with"),
+            ("postgres:///app?user=me", "missing host"),
+            ("postgres://db:5432/app", "missing user"),
+            ("postgres://me:secret@db:99999/app", "port"),
+            ("postgres://me:secret@db", "missing database"),
+        ] {
+            let message = fault(url);
+            assert!(message.contains(word) && message.contains("example: postgres://"), "{url}: {message}");
+            assert!(!message.contains("secret"), "the password is in {message}");
+        }
+    }
+
+    #[test]
+    fn tls_is_refused_in_words_until_it_is_built_in() {
+        for mode in ["require", "verify-full"] {
+            let message = fault(&format!("postgres://me@db/app?sslmode={mode}"));
+            assert!(message.contains("TLS to Postgres is not built in yet"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Every statement that the back end runs, by name, so that a test can ask Postgres how it would run each.
+
+macro_rules! message_columns {
+    () => {
+        "m.id, m.seq, m.ordinal, m.sender, m.at_ms, m.text, m.reply_to, m.mentions, m.meta, m.version, m.edited_at_ms, \
+         m.deleted, m.reactions::text"
+    };
+}
+
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
+        $($(#[$doc])* pub const $name: &str = $sql;)*
+
+        /// Every statement with its name.
+        pub const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+statements! {
+    /// A run of message sends.
+    SEND = "SELECT epoch, verdict, seq, ordinal, at_ms, message \
+            FROM hallway_send_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    /// A run of other writes.
+    ACT = "SELECT hallway_act_v1($1, $2, $3)::text";
+    /// Moves read markers.
+    MARK_READ = "SELECT hallway_mark_read_v1($1, $2, $3)::text";
+
+    /// Events after positions: streams, their rooms and users (one is null), positions, limits.
+    PAGES = concat!(
+        "SELECT meta.epoch, q.ord, coalesce(h.first_seq, 1), coalesce(h.last_seq, 0), \
+            e.seq, e.at_ms, e.kind, e.actor, e.message, e.detail::text, \
+            CASE WHEN e.kind IN (1, 2) THEN (SELECT hallway_info_v1(r)::text FROM rooms r WHERE r.id = q.room) END, ",
+        message_columns!(),
+        " FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[]) \
+            WITH ORDINALITY AS q(stream, room, user_id, after, size, ord) \
+        CROSS JOIN meta \
+        LEFT JOIN LATERAL ( \
+            (SELECT first_seq, last_seq FROM rooms WHERE rooms.id = q.room LIMIT 1) UNION ALL \
+            (SELECT first_seq, last_seq FROM users WHERE users.id = q.user_id LIMIT 1)) h ON true \
+        LEFT JOIN LATERAL ( \
+            SELECT * FROM events WHERE events.stream = q.stream AND events.seq > q.after \
+            ORDER BY events.seq LIMIT q.size) e ON true \
+        LEFT JOIN LATERAL ( \
+            SELECT * FROM messages WHERE e.kind IN (7, 8) AND messages.room = q.room AND messages.id = e.message \
+            LIMIT 1) m ON true \
+        ORDER BY q.ord, e.seq"
+    );
+    /// Heads of streams: their rooms and users (one is null).
+    HEADS = "SELECT meta.epoch, coalesce(h.first_seq, 1), coalesce(h.last_seq, 0) \
+        FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS q(room, user_id, ord) \
+        CROSS JOIN meta \
+        LEFT JOIN LATERAL ( \
+            (SELECT first_seq, last_seq FROM rooms WHERE rooms.id = q.room LIMIT 1) UNION ALL \
+            (SELECT first_seq, last_seq FROM users WHERE users.id = q.user_id LIMIT 1)) h ON true \
+        ORDER BY q.ord";
+    /// Heads of the streams that were written to since a cursor, and the next cursor, of one snapshot.
+    TAIL = "SELECT meta.epoch, pg_snapshot_xmin(pg_current_snapshot())::text, t.stream, t.seq FROM meta \
+        LEFT JOIN (SELECT stream, max(seq) AS seq FROM events WHERE tx >= $1::text::xid8 GROUP BY stream) t ON true";
+    /// A cursor that starts at now.
+    TAIL_START = "SELECT meta.epoch, pg_snapshot_xmin(pg_current_snapshot())::text, NULL::text, NULL::bigint FROM meta";
+
+    /// A user's stream and rooms.
+    CONNECT = "WITH known AS (INSERT INTO users (id) VALUES ($1) ON CONFLICT DO NOTHING) \
+        SELECT meta.epoch, coalesce(u.first_seq, 1), coalesce(u.last_seq, 0), hallway_info_v1(r)::text, \
+            m.role, m.joined_seq, m.since_seq, r.first_seq, r.last_seq, k.read_seq, r.message_count - k.ordinal \
+        FROM meta \
+        LEFT JOIN users u ON u.id = $1 \
+        LEFT JOIN (members m \
+            JOIN rooms r ON r.id = m.room \
+            LEFT JOIN read_markers k ON k.user_id = m.user_id AND k.room = m.room) ON m.user_id = $1 \
+        ORDER BY m.room";
+    /// One room, as a user may see it.
+    ROOM = "SELECT hallway_info_v1(r)::text, m.role, m.joined_seq FROM rooms r \
+        LEFT JOIN members m ON m.room = r.id AND m.user_id = $1 \
+        WHERE r.id = $2 AND r.last_seq > 0 AND (r.public OR m.role IS NOT NULL)";
+    /// A user's rooms.
+    LIST_MINE = "SELECT hallway_info_v1(r)::text FROM members m JOIN rooms r ON r.id = m.room \
+        WHERE m.user_id = $1 AND m.room > $2 ORDER BY m.room LIMIT $3";
+    /// Public channels.
+    LIST_PUBLIC = "SELECT hallway_info_v1(r)::text FROM rooms r \
+        WHERE r.public AND NOT r.archived AND r.kind = 0 AND r.id > $1 ORDER BY r.id LIMIT $2";
+    /// Members of a room; no row when the asker may not know, a row of nulls when there are none.
+    MEMBERS = "SELECT p.user_id, p.role, p.joined_seq FROM rooms r \
+        LEFT JOIN members mine ON mine.room = r.id AND mine.user_id = $1 \
+        LEFT JOIN LATERAL ( \
+            SELECT * FROM members WHERE members.room = r.id AND members.user_id > $3 \
+            ORDER BY members.user_id LIMIT $4) p ON true \
+        WHERE r.id = $2 AND r.last_seq > 0 AND (r.public OR mine.role IS NOT NULL) \
+        ORDER BY p.user_id";
+    /// Messages below a seq, newest first; no row when the asker is no member, a row of nulls when there are none.
+    HISTORY_BEFORE = concat!(
+        "SELECT EXISTS (SELECT 1 FROM messages n WHERE n.room = $2 AND n.seq >= greatest($3, mine.since_seq)), ",
+        message_columns!(),
+        " FROM members mine LEFT JOIN LATERAL ( \
+            SELECT * FROM messages WHERE messages.room = $2 AND messages.seq < $3 AND messages.seq >= mine.since_seq \
+            ORDER BY messages.seq DESC LIMIT $4) m ON true \
+        WHERE mine.room = $2 AND mine.user_id = $1 ORDER BY m.seq DESC"
+    );
+    /// Messages above a seq, oldest first; rows as in the other direction.
+    HISTORY_AFTER = concat!(
+        "SELECT EXISTS (SELECT 1 FROM messages n \
+            WHERE n.room = $2 AND n.seq <= $3 AND n.seq >= mine.since_seq), ",
+        message_columns!(),
+        " FROM members mine LEFT JOIN LATERAL ( \
+            SELECT * FROM messages \
+            WHERE messages.room = $2 AND messages.seq > $3 AND messages.seq >= mine.since_seq \
+            ORDER BY messages.seq LIMIT $4) m ON true \
+        WHERE mine.room = $2 AND mine.user_id = $1 ORDER BY m.seq"
+    );
+
+    /// The cheapest question.
+    PROBE = "SELECT 1";
+    /// The epoch; renewed when the fingerprint differs, or when told so.
+    EPOCH = "SELECT hallway_epoch_v1($1)";
+    /// Settings that durability rests on.
+    DURABILITY = "SELECT name, setting FROM pg_settings \
+        WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes', 'server_version', 'wal_sync_method', \
+            'synchronous_standby_names') ORDER BY name";
+    /// Drops a prefix of a stream.
+    TRIM = "SELECT first_seq, last_seq FROM hallway_trim_v1($1, $2, $3, $4)";
+    /// Streams with events older than a time.
+    EXPIRED = "SELECT stream, max(seq) + 1 FROM events WHERE at_ms < $1 GROUP BY stream LIMIT $2";
+    /// Turns the partitions of nonces.
+    TRIM_NONCES = "SELECT hallway_trim_nonces_v1($1, $2)";
+}
