@@ -145,7 +145,7 @@ impl Lane {
                 {
                     let streams = targets.keys().cloned().collect();
                     follower.watch = Some(Box::new(Watch { epoch, targets, streams, begun }));
-                    self.check_watch(slot);
+                    self.end_watch(slot);
                 }
             }
             LaneMessage::Ephemeral { stream, frame, except } => self.ephemeral(&stream, &frame, except),
@@ -203,7 +203,7 @@ impl Lane {
         if pair.is_behind() {
             self.catch_up(stream_slot, slot);
         }
-        self.check_watch(slot);
+        self.check_watch(slot, Some(stream_slot));
     }
 
     fn stream_slot(&mut self, attach: &LaneAttach) -> u32 {
@@ -304,7 +304,7 @@ impl Lane {
         }
         self.serve(stream_slot, slot, &page.events);
         self.catch_up(stream_slot, slot);
-        self.check_watch(slot);
+        self.check_watch(slot, Some(stream_slot));
     }
 
     /// Hands events to a pair that is Behind, and to the socket at once.
@@ -358,7 +358,7 @@ impl Lane {
         let touched = std::mem::take(&mut self.touched);
         for slot in &touched {
             self.flush(*slot);
-            self.check_watch(*slot);
+            self.check_watch(*slot, None);
         }
         // `flush` touches nobody, so the buffer can be used again.
         self.touched = touched;
@@ -427,19 +427,35 @@ impl Lane {
         }
     }
 
-    /// Says `sync_end` once every stream asked for has reached its target.
-    fn check_watch(&mut self, slot: u32) {
+    /// Notes whether a stream has reached its target; `None` looks at all of them.
+    fn check_watch(&mut self, slot: u32, stream_slot: Option<u32>) {
         let Some(follower) = self.followers[slot as usize].as_mut() else { return };
         let Some(watch) = follower.watch.as_mut() else { return };
-        let (streams, stream_of) = (&self.streams, &self.stream_of);
+        let reached = |stream_slot: u32, targets: &mut HashMap<StreamId, Seq>| {
+            let Some(stream) = self.streams[stream_slot as usize].as_ref() else { return };
+            let Some(target) = targets.get(&stream.id).copied() else { return };
+            if stream.pairs.iter().any(|pair| pair.slot == slot && pair.next() > target) {
+                targets.remove(&stream.id);
+            }
+        };
+        match stream_slot {
+            Some(stream_slot) => reached(stream_slot, &mut watch.targets),
+            None => follower.streams.iter().for_each(|stream_slot| reached(*stream_slot, &mut watch.targets)),
+        }
+        self.end_watch(slot);
+    }
+
+    /// Says `sync_end` once every stream has reached its target.
+    fn end_watch(&mut self, slot: u32) {
+        let Some(follower) = self.followers[slot as usize].as_mut() else { return };
+        let Some(watch) = follower.watch.take_if(|watch| watch.targets.is_empty() && follower.pending.is_empty())
+        else {
+            return;
+        };
         let position = |stream: &StreamId| -> Option<Seq> {
-            let stream = streams[*stream_of.get(stream)? as usize].as_ref()?;
+            let stream = self.streams[*self.stream_of.get(stream)? as usize].as_ref()?;
             stream.pairs.iter().find(|pair| pair.slot == slot).map(|pair| pair.next() - 1)
         };
-        watch.targets.retain(|stream, target| position(stream).is_none_or(|seq| seq < *target));
-        if !watch.targets.is_empty() || !follower.pending.is_empty() {
-            return;
-        }
         let positions = watch
             .streams
             .iter()
@@ -451,7 +467,6 @@ impl Lane {
         let frame = data_frame(follower.connection.codec, &ServerFrame::SyncEnd(SyncEnd { positions }));
         follower.connection.outbound.push(frame);
         self.metrics.sync_duration.record(watch.begun.elapsed());
-        follower.watch = None;
     }
 }
 

@@ -109,6 +109,8 @@ pub(super) struct Owner {
     newborns: BTreeSet<u32>,
     /// (lane, stream slot) that missed events because the lane's inbox was full.
     overflowed: HashSet<(usize, u32)>,
+    /// When those lanes are told next.
+    tell_at: Instant,
     read_after: Instant,
 }
 
@@ -124,6 +126,7 @@ impl Owner {
             open: BTreeSet::new(),
             newborns: BTreeSet::new(),
             overflowed: HashSet::new(),
+            tell_at: Instant::now(),
             read_after: Instant::now(),
         }
     }
@@ -136,6 +139,7 @@ impl Owner {
         let mut sweep = tokio::time::interval(SWEEP_PERIOD);
         loop {
             let now = Instant::now();
+            self.tell_overflowed(now);
             if read.is_none() {
                 read = self.next_read(now).map(|(slots, reads)| {
                     let future: Pin<Box<dyn Future<Output = ReadDone> + Send + '_>> =
@@ -155,7 +159,7 @@ impl Owner {
                     read = None;
                     self.read_done(done, Instant::now());
                 }
-                () = tokio::time::sleep_until(wake_at.into()) => self.tell_overflowed(),
+                () = tokio::time::sleep_until(wake_at.into()) => {}
                 _ = sweep.tick() => self.sweep(Instant::now()),
                 () = tasks.stopped() => return,
             }
@@ -183,7 +187,9 @@ impl Owner {
             OwnerMessage::Enter(stream) => {
                 let slot = self.enter(stream);
                 // Its reader attaches soon; until then it counts as idle, so that it is forgotten if nobody does.
-                if let Some(entry) = self.entries[slot as usize].as_mut() {
+                if let Some(entry) = self.entries[slot as usize].as_mut()
+                    && entry.is_idle()
+                {
                     entry.idle_since = Some(now);
                 }
             }
@@ -191,7 +197,7 @@ impl Owner {
                 let slot = self.enter(stream);
                 self.seed(slot, head, now);
             }
-            OwnerMessage::Attach(attach) => self.attach(*attach),
+            OwnerMessage::Attach(attach) => self.attach(*attach, now),
             OwnerMessage::Gone(connection) => self.gone(connection, now),
             OwnerMessage::Clear => self.clear(),
         }
@@ -229,13 +235,15 @@ impl Owner {
         self.newborns.remove(&slot);
         let Some(entry) = self.entries[slot as usize].as_mut() else { return };
         entry.sequencer.seed(head, now);
+        // One that was following already may not have heard of it yet.
+        entry.sequencer.head(head, now);
         self.open.insert(slot);
         for attach in std::mem::take(&mut entry.waiting) {
             self.attach_now(slot, attach);
         }
     }
 
-    fn attach(&mut self, attach: Attach) {
+    fn attach(&mut self, attach: Attach, now: Instant) {
         if attach.connection.is_closed() {
             return;
         }
@@ -252,6 +260,8 @@ impl Owner {
             }
         }
         entry.idle_since = None;
+        entry.sequencer.head(attach.head, now);
+        self.open.insert(slot);
         if entry.sequencer.delivered().is_some() {
             self.attach_now(slot, attach);
         } else {
@@ -397,7 +407,13 @@ impl Owner {
                     self.seed(slot, page.last_seq, now);
                 }
                 ReadKind::Gap => {
+                    let before = entry.sequencer.delivered();
                     let ready = entry.sequencer.page(page.first_seq, page.last_seq, page.events, now);
+                    if ready.is_empty() && entry.sequencer.delivered() != before {
+                        // All of it was trimmed: no event will tell the lanes, so they are told by the head.
+                        let lanes = 0..entry.readers.len();
+                        self.overflowed.extend(lanes.map(|lane| (lane, slot)));
+                    }
                     self.deliver(slot, ready);
                 }
             }
@@ -418,12 +434,16 @@ impl Owner {
             }
         });
         let newborn = (!reading && !self.newborns.is_empty()).then_some(self.read_after);
-        let overflow = (!self.overflowed.is_empty()).then_some(now + RETRY_PAUSE);
+        let overflow = (!self.overflowed.is_empty()).then_some(self.tell_at);
         gaps.chain(newborn).chain(overflow).min().unwrap_or(far)
     }
 
     /// Tells lanes whose inbox was full how far their streams have come.
-    fn tell_overflowed(&mut self) {
+    fn tell_overflowed(&mut self, now: Instant) {
+        if self.overflowed.is_empty() || now < self.tell_at {
+            return;
+        }
+        self.tell_at = now + RETRY_PAUSE;
         let (entries, lanes) = (&self.entries, &self.shared.lanes);
         self.overflowed.retain(|(lane, slot)| {
             let Some(entry) = entries[*slot as usize].as_ref() else { return false };
@@ -464,9 +484,13 @@ impl Owner {
 impl Entry {
     fn reader_left(&mut self, lane: usize, now: Instant) {
         self.readers[lane] = self.readers[lane].saturating_sub(1);
-        if self.readers.iter().all(|readers| *readers == 0) {
+        if self.is_idle() {
             self.idle_since = Some(now);
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.readers.iter().all(|readers| *readers == 0)
     }
 }
 

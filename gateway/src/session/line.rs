@@ -136,6 +136,8 @@ impl Line {
                 _ => 0,
             });
             let reason = code.reason().to_owned();
+            // No event lands behind our goodbye; the client resumes from its positions.
+            self.outbound.request_close(code);
             self.send(&ServerFrame::Closing(Closing { code: code.code(), reason, reconnect_after_ms }));
             self.outbound.push(close_frame(code));
         }
