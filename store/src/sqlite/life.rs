@@ -17,6 +17,9 @@ use crate::StoreError;
 const LOCK_FILE: &str = "lock";
 const FINGERPRINT_FILE: &str = "fingerprint";
 
+/// What happens between two steps.
+type Between<'a> = &'a mut dyn FnMut() -> Result<(), StoreError>;
+
 fn unusable(what: &str, path: &Path, error: &std::io::Error) -> StoreError {
     StoreError::Unusable(format!("cannot {what} {}: {error}; check the directory and its permissions", path.display()))
 }
@@ -56,7 +59,12 @@ pub(super) fn lock(directory: &Path) -> Result<File, StoreError> {
 }
 
 /// Settles the epoch at a start: the old one when the fingerprints match, otherwise a new one.
-pub(super) fn begin(connection: &mut Connection, directory: &Path) -> Result<Epoch, StoreError> {
+pub(super) fn begin(connection: &Connection, directory: &Path) -> Result<Epoch, StoreError> {
+    begin_in_steps(connection, directory, &mut || Ok(()))
+}
+
+/// Does it; `between` is called where a crash may fall, and ends it there when it fails.
+fn begin_in_steps(connection: &Connection, directory: &Path, between: Between<'_>) -> Result<Epoch, StoreError> {
     let path = directory.join(FINGERPRINT_FILE);
     let known = match std::fs::read_to_string(&path) {
         Ok(text) => text,
@@ -70,7 +78,9 @@ pub(super) fn begin(connection: &mut Connection, directory: &Path) -> Result<Epo
         Some((epoch, fingerprint)) if known.lines().any(|line| line == fingerprint) => {
             let renewed = random();
             write_fingerprints(&path, &format!("{fingerprint}\n{renewed}\n"))?;
+            between()?;
             store(connection, &epoch, &renewed)?;
+            between()?;
             write_fingerprints(&path, &format!("{renewed}\n"))?;
             Ok(Epoch::new(&epoch)?)
         }
@@ -81,16 +91,21 @@ pub(super) fn begin(connection: &mut Connection, directory: &Path) -> Result<Epo
                     "the database is not the one that was used here last: a new epoch begins"
                 );
             }
-            renew(connection, directory)
+            renew_in_steps(connection, directory, between)
         }
     }
 }
 
 /// Begins a new epoch. The old fingerprint is not written again: a crash before the database has the new epoch must not
 /// look like a match.
-pub(super) fn renew(connection: &mut Connection, directory: &Path) -> Result<Epoch, StoreError> {
+pub(super) fn renew(connection: &Connection, directory: &Path) -> Result<Epoch, StoreError> {
+    renew_in_steps(connection, directory, &mut || Ok(()))
+}
+
+fn renew_in_steps(connection: &Connection, directory: &Path, between: Between<'_>) -> Result<Epoch, StoreError> {
     let (epoch, fingerprint) = (random(), random());
     write_fingerprints(&directory.join(FINGERPRINT_FILE), &format!("{fingerprint}\n"))?;
+    between()?;
     store(connection, &epoch, &fingerprint)?;
     Ok(Epoch::new(&epoch)?)
 }
@@ -129,4 +144,48 @@ fn write_fingerprints(path: &PathBuf, text: &str) -> Result<(), StoreError> {
         }
     };
     write().map_err(|error: std::io::Error| unusable("write", path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn crash_after(mut steps: u32) -> impl FnMut() -> Result<(), StoreError> {
+        move || {
+            steps = steps.checked_sub(1).ok_or_else(|| StoreError::Unusable("crashed".to_owned()))?;
+            Ok(())
+        }
+    }
+
+    fn database() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch("CREATE TABLE life (only_row INTEGER PRIMARY KEY, epoch TEXT, fingerprint TEXT)")
+            .unwrap();
+        connection
+    }
+
+    #[test]
+    fn a_crash_at_any_step_of_a_start_keeps_the_epoch() {
+        let (directory, connection) = (tempfile::TempDir::new().unwrap(), database());
+        let first = begin(&connection, directory.path()).unwrap();
+        for steps in [0, 1, 0, 0, 1, 1] {
+            assert!(begin_in_steps(&connection, directory.path(), &mut crash_after(steps)).is_err());
+            assert_eq!(epoch(&connection).unwrap(), first);
+        }
+        assert_eq!(begin(&connection, directory.path()).unwrap(), first);
+    }
+
+    #[test]
+    fn a_crash_while_a_restore_is_noticed_does_not_hide_it() {
+        let (directory, connection) = (tempfile::TempDir::new().unwrap(), database());
+        let first = begin(&connection, directory.path()).unwrap();
+        connection.execute("UPDATE life SET fingerprint = 'older'", []).unwrap();
+        for _ in 0..3 {
+            assert!(begin_in_steps(&connection, directory.path(), &mut crash_after(0)).is_err());
+        }
+        assert_ne!(begin(&connection, directory.path()).unwrap(), first);
+    }
 }

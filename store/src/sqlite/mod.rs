@@ -74,7 +74,7 @@ impl SqliteStore {
         migrations::migrations::runner()
             .run(&mut connection)
             .map_err(|error| StoreError::Unusable(format!("cannot migrate {}: {error}", path.display())))?;
-        let epoch = life::begin(&mut connection, data_dir)?;
+        let epoch = life::begin(&connection, data_dir)?;
         tracing::debug!(%epoch, path = %path.display(), "store opened");
         let readers = Readers::open(&path)?;
         let writer = Writer::start(connection)?;
