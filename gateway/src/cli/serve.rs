@@ -2,20 +2,19 @@
 
 use super::{CliError, block_on};
 use crate::config::Config;
+use crate::server::Node;
 use crate::telemetry::logs;
 
 pub(super) fn run(config: Config) -> Result<(), CliError> {
     logs::init(&config.log)?;
     // Before anything listens: a missing or short secret is told at once, and the development secret is made.
-    config.load_secret()?;
-    if config.server.dev {
-        eprint!("{}", greeting(&config));
-    }
-    block_on(serve(config))
-}
-
-async fn serve(_config: Config) -> Result<(), CliError> {
-    Err(CliError::Failed("the server is not part of this build".to_owned()))
+    let secret = config.load_secret()?;
+    let greeting = config.server.dev.then(|| greeting(&config));
+    block_on(async move {
+        let started = |_: &Node| eprint!("{}", greeting.unwrap_or_default());
+        let served = crate::server::run(config, secret, started).await;
+        served.map(|_| ()).map_err(|error| CliError::Failed(error.to_string()))
+    })
 }
 
 /// Where to connect, how to get a token, what to type in a second terminal.

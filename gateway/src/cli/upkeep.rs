@@ -1,5 +1,7 @@
 //! `check-config`, `print-config`, `migrate`, `new-epoch`.
 
+use std::sync::Arc;
+
 use hallway_store::Store;
 
 use super::{CliError, as_toml, block_on};
@@ -40,6 +42,6 @@ pub(super) fn new_epoch(config: &Config) -> Result<(), CliError> {
     })
 }
 
-async fn open_store(_config: &Config) -> Result<Box<dyn Store>, CliError> {
-    Err(CliError::Failed("the store is not part of this build".to_owned()))
+async fn open_store(config: &Config) -> Result<Arc<dyn Store>, CliError> {
+    crate::server::open_store(config).await.map_err(|error| CliError::Failed(error.to_string()))
 }

@@ -1,0 +1,263 @@
+//! The command line, and what it means.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use hallway_protocol::codec::Codec;
+use serde::Serialize;
+
+use crate::threshold::Threshold;
+
+/// Most users, each with a connection of its own; beyond that, users share rooms.
+const USERS_MAX: u32 = 5000;
+/// Most deliveries that one run may ask for: each is a line in the ledger.
+const DELIVERIES_MAX: f64 = 60_000_000.0;
+/// Files that a run needs besides its connections.
+const SPARE_FILES: u64 = 64;
+
+/// Drives load at a Hallway node and checks that it keeps its word.
+#[derive(Debug, Parser)]
+#[command(
+    name = "loadtest",
+    version,
+    after_help = "Exit codes: 0 pass, 1 error, 2 usage, 3 threshold missed, \
+    4 this client was the bottleneck, 5 the ledger found a broken promise, 6 the run proves nothing."
+)]
+pub(crate) struct Arguments {
+    /// What to do.
+    #[arg(value_enum)]
+    scenario: Scenario,
+    /// WebSocket address of the node.
+    #[arg(long)]
+    target: String,
+    /// File with the secret that signs tokens: DIR/dev-secret of a development node.
+    #[arg(long)]
+    secret_file: PathBuf,
+    /// Rooms [default: chat 200, reconnect 50, slow 4].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rooms: Option<u32>,
+    /// Members of each room.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    members: u32,
+    /// Messages per second, all rooms together.
+    #[arg(long, default_value_t = 2000.0)]
+    rate: f64,
+    /// How long messages are sent: 500ms, 30s, 5m.
+    #[arg(long, default_value = "30s", value_parser = parse_duration)]
+    duration: Duration,
+    /// Time over which the connections are made.
+    #[arg(long, default_value = "0s", value_parser = parse_duration)]
+    ramp: Duration,
+    /// Bytes of text in each message.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(24..=16384))]
+    payload: u32,
+    /// json or postcard.
+    #[arg(long, value_enum, default_value = "json")]
+    codec: CodecName,
+    /// For example 'delivery.p99<50ms'; may be given more than once.
+    #[arg(long)]
+    threshold: Vec<Threshold>,
+    /// Writes everything there, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// reconnect: events missed in each room.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    missed: u32,
+    /// reconnect: how many are measured.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    reconnects: u32,
+    /// Chooses who sends what; without it a fresh one, which is printed.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Scenario {
+    /// Members of rooms talk at a steady rate.
+    Chat,
+    /// A user who missed events comes back, again and again.
+    Reconnect,
+    /// One member stops reading for a while; what does that cost the others?
+    Slow,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CodecName {
+    Json,
+    Postcard,
+}
+
+/// A command line that cannot be meant.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UsageError(String);
+
+/// Why a run could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the secret file {path}")]
+struct SecretError {
+    path: String,
+    source: std::io::Error,
+}
+
+/// A run, ready to start.
+#[derive(Clone, Serialize)]
+pub(crate) struct Settings {
+    pub(crate) scenario: Scenario,
+    pub(crate) target: String,
+    #[serde(skip)]
+    pub(crate) secret: Vec<u8>,
+    pub(crate) rooms: u32,
+    pub(crate) members: u32,
+    pub(crate) users: u32,
+    pub(crate) rate: f64,
+    pub(crate) duration: Duration,
+    pub(crate) ramp: Duration,
+    pub(crate) payload: usize,
+    #[serde(serialize_with = "codec_name")]
+    pub(crate) codec: Codec,
+    #[serde(serialize_with = "as_text")]
+    pub(crate) thresholds: Vec<Threshold>,
+    #[serde(skip)]
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) missed: u32,
+    pub(crate) reconnects: u32,
+    pub(crate) seed: u64,
+}
+
+fn codec_name<S: serde::Serializer>(codec: &Codec, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(codec.subprotocol())
+}
+
+fn as_text<S: serde::Serializer>(thresholds: &[Threshold], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(thresholds.iter().map(ToString::to_string))
+}
+
+impl Arguments {
+    /// Checks what the parser cannot, and reads the secret.
+    pub(crate) fn settings(&self) -> Result<Settings, crate::run::Failure> {
+        let rooms = self.rooms.unwrap_or(match self.scenario {
+            Scenario::Chat => 200,
+            Scenario::Reconnect => 50,
+            Scenario::Slow => 4,
+        });
+        if !(self.rate.is_finite() && self.rate > 0.0 && self.rate <= 1_000_000.0) {
+            return Err(UsageError(format!("--rate {} is not between 0 and 1000000", self.rate)).into());
+        }
+        if self.duration.is_zero() || self.duration > Duration::from_secs(24 * 3600) {
+            return Err(UsageError("--duration must lie between 1ms and 24h".to_owned()).into());
+        }
+        if self.scenario == Scenario::Slow && self.members < 2 {
+            return Err(UsageError("slow needs --members 2 at least: the slow one and a neighbour".to_owned()).into());
+        }
+        if self.scenario == Scenario::Reconnect && rooms > 1000 {
+            return Err(UsageError(format!("--rooms {rooms}: a user has at most 1000 rooms")).into());
+        }
+        let users = rooms.saturating_mul(self.members).min(USERS_MAX);
+        let deliveries = match self.scenario {
+            Scenario::Reconnect => f64::from(rooms) * f64::from(self.missed) * f64::from(self.reconnects),
+            Scenario::Chat | Scenario::Slow => self.rate * self.duration.as_secs_f64() * f64::from(self.members),
+        };
+        if deliveries > DELIVERIES_MAX {
+            let message = format!(
+                "this run would deliver {deliveries:.0} events; the ledger holds at most 60000000: \
+                lower --rate, --members or --duration"
+            );
+            return Err(UsageError(message).into());
+        }
+        if self.scenario != Scenario::Reconnect {
+            check_files(u64::from(users) + SPARE_FILES)?;
+        }
+        let secret = std::fs::read(&self.secret_file)
+            .map_err(|source| SecretError { path: self.secret_file.display().to_string(), source })?;
+        Ok(Settings {
+            scenario: self.scenario,
+            target: self.target.clone(),
+            secret: secret.trim_ascii().to_vec(),
+            rooms,
+            members: self.members,
+            users,
+            rate: self.rate,
+            duration: self.duration,
+            ramp: self.ramp,
+            payload: self.payload as usize,
+            codec: match self.codec {
+                CodecName::Json => Codec::Json,
+                CodecName::Postcard => Codec::Postcard,
+            },
+            thresholds: self.threshold.clone(),
+            json: self.json.clone(),
+            missed: self.missed,
+            reconnects: self.reconnects,
+            seed: self.seed.unwrap_or_else(rand::random),
+        })
+    }
+}
+
+/// The limit on open files is found out now rather than in the middle of the run.
+fn check_files(needed: u64) -> Result<(), UsageError> {
+    // Only Linux tells it here; elsewhere the system speaks up by itself.
+    let Ok(limits) = std::fs::read_to_string("/proc/self/limits") else { return Ok(()) };
+    let soft = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|number| number.parse::<u64>().ok());
+    match soft {
+        Some(soft) if soft < needed => Err(UsageError(format!(
+            "this run needs {needed} open files and the limit is {soft}: run `ulimit -n {needed}` first, \
+             or lower --rooms or --members"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Reads `500ms`, `30s`, `5m`, `1h`.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a duration: write 500ms, 30s, 5m or 1h");
+    let split = text.find(|letter: char| letter.is_ascii_alphabetic()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let seconds = match unit {
+        "us" => number / 1e6,
+        "ms" => number / 1e3,
+        "s" => number,
+        "m" => number * 60.0,
+        "h" => number * 3600.0,
+        _ => return Err(wrong()),
+    };
+    Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_runs_with_target_and_secret_file_alone() {
+        for scenario in ["chat", "reconnect", "slow"] {
+            let line = ["loadtest", scenario, "--target", "ws://127.0.0.1:1/v1/ws", "--secret-file", "/x"];
+            assert!(Arguments::try_parse_from(line).is_ok());
+        }
+    }
+
+    #[test]
+    fn durations_are_read_with_their_units() {
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert!(parse_duration("5").is_err());
+        assert!(parse_duration("-5s").is_err());
+    }
+
+    #[test]
+    fn a_wrong_threshold_is_a_usage_error_that_names_the_right_ones() {
+        let base = ["loadtest", "chat", "--target", "ws://h/v1/ws", "--secret-file", "/x", "--threshold"];
+        for wrong in ["latency.p99<5ms", "delivery.p42<5ms", "delivery.p99>5ms", "delivery.p99<5"] {
+            let line: Vec<&str> = base.iter().copied().chain([wrong]).collect();
+            let message = Arguments::try_parse_from(line).map(|_| ()).map_err(|error| error.to_string());
+            assert!(message.is_err_and(|text| text.contains("delivery") && text.contains("p99.9")), "{wrong}");
+        }
+    }
+}
