@@ -17,6 +17,7 @@ pub mod conformance;
 pub mod error;
 pub mod model;
 pub mod postgres;
+pub mod rules;
 pub mod sqlite;
 #[cfg(feature = "conformance")]
 pub mod testing;

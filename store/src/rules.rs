@@ -1,0 +1,107 @@
+//! Who may do what in a room: pure rules, the same for every back end.
+//!
+//! Checked in this order, so that both back ends refuse alike: what one may not see does not exist; then membership; then
+//! the room's kind; then the role; then whether it is archived; then the object.
+
+use hallway_protocol::{Role, RoomKind, Visibility};
+
+use crate::{Action, Refusal};
+
+/// A room as the actor stands to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    pub kind: RoomKind,
+    pub visibility: Visibility,
+    pub archived: bool,
+    /// The actor's role; `None` for those who are not members.
+    pub role: Option<Role>,
+}
+
+/// What an invitation comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Invitation {
+    /// The user becomes a member.
+    Joins,
+    /// A member's role changes.
+    Changes,
+    /// The role is there already.
+    Nothing,
+}
+
+/// Least role for an action on a room that exists; `None` where being a member is not needed or enough.
+#[must_use]
+pub fn least_role(action: &Action) -> Option<Role> {
+    match action {
+        Action::CreateRoom { .. } | Action::OpenDirect { .. } | Action::Join { .. } => None,
+        Action::Leave { .. } => Some(Role::Guest),
+        Action::SendMessage { .. }
+        | Action::EditMessage { .. }
+        | Action::DeleteMessage { .. }
+        | Action::React { .. } => Some(Role::Member),
+        Action::UpdateRoom { .. } | Action::Invite { .. } | Action::Remove { .. } => Some(Role::Admin),
+        Action::ArchiveRoom { .. } => Some(Role::Owner),
+    }
+}
+
+/// Whether direct rooms have this action; their two members and their settings are for ever.
+#[must_use]
+pub fn in_direct_rooms(action: &Action) -> bool {
+    action.message().is_some() || matches!(action, Action::OpenDirect { .. })
+}
+
+/// Decides everything about an action on an existing room that its object does not decide; the actor's role, where they
+/// are a member.
+///
+/// # Errors
+/// The first [`Refusal`] in the module's order.
+pub fn allow(action: &Action, room: Standing) -> Result<Option<Role>, Refusal> {
+    let joins = matches!(action, Action::Join { .. });
+    match (room.role, room.visibility) {
+        (None, Visibility::Private) => return Err(Refusal::RoomNotFound),
+        (None, Visibility::Public) if !joins => return Err(Refusal::NotAMember),
+        _ => {}
+    }
+    if room.kind == RoomKind::Direct && !in_direct_rooms(action) {
+        return Err(Refusal::Forbidden);
+    }
+    if room.role < least_role(action) {
+        return Err(Refusal::Forbidden);
+    }
+    if room.archived {
+        return Err(Refusal::RoomArchived);
+    }
+    Ok(room.role)
+}
+
+/// Decides an invitation by an admin or owner. `other_owners`: the channel has owners besides the invited one.
+///
+/// # Errors
+/// [`Refusal::Forbidden`] above the own role, [`Refusal::LastOwner`] when nobody would own the channel.
+pub fn invite(actor: Role, present: Option<Role>, wanted: Role, other_owners: bool) -> Result<Invitation, Refusal> {
+    if wanted > actor || present.is_some_and(|present| present > actor) {
+        return Err(Refusal::Forbidden);
+    }
+    match present {
+        None => Ok(Invitation::Joins),
+        Some(present) if present == wanted => Ok(Invitation::Nothing),
+        Some(Role::Owner) if !other_owners => Err(Refusal::LastOwner),
+        Some(_) => Ok(Invitation::Changes),
+    }
+}
+
+/// Decides a removal by an admin or owner.
+///
+/// # Errors
+/// [`Refusal::TargetNotAMember`], or [`Refusal::Forbidden`] for oneself and those who are not below.
+pub fn remove(actor: Role, target: Option<Role>, oneself: bool) -> Result<(), Refusal> {
+    let target = target.ok_or(Refusal::TargetNotAMember)?;
+    if oneself || (actor != Role::Owner && target >= actor) { Err(Refusal::Forbidden) } else { Ok(()) }
+}
+
+/// Decides a leaving.
+///
+/// # Errors
+/// [`Refusal::LastOwner`] when others would remain without one.
+pub fn leave(role: Role, other_owners: bool, others: bool) -> Result<(), Refusal> {
+    if role == Role::Owner && others && !other_owners { Err(Refusal::LastOwner) } else { Ok(()) }
+}

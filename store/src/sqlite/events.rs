@@ -1,0 +1,229 @@
+//! Events as rows, and pages of them joined with the messages as they are now.
+
+use hallway_protocol::event::{
+    MemberJoined, MemberRemoved, MemberUpdated, MembershipChanged, MessageCreated, MessageDeleted, MessageEdited,
+    MessageReacted, ReadMarked, RoomArchived, RoomCreated, RoomUpdated,
+};
+use hallway_protocol::{Event, EventBody, Message, MessageId, Role, RoomId, RoomInfo, Seq, StreamId, UserId};
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::{Connection, Row, params};
+use serde::{Deserialize, Serialize};
+
+use super::tables::{
+    empty_head, find_room, find_stream, from_json, get, get_u64, int, message_columns, message_id, read_message,
+    role_code, role_from, to_json,
+};
+use crate::{Page, PageRequest, StoreError};
+
+/// What `membership.changed` keeps beside the room.
+#[derive(Serialize, Deserialize)]
+struct Membership(Option<i64>, Seq, Seq, Seq);
+
+/// What of an event stands in its row.
+#[derive(Default)]
+struct Record<'a> {
+    object: Option<ToSqlOutput<'a>>,
+    message_seq: Option<i64>,
+    actor: Option<&'a str>,
+    detail: Option<String>,
+}
+
+fn name(text: &str) -> Option<ToSqlOutput<'_>> {
+    Some(ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())))
+}
+
+fn id(id: MessageId) -> Option<ToSqlOutput<'static>> {
+    Some(ToSqlOutput::Owned(Value::Blob(id.as_uuid().as_bytes().to_vec())))
+}
+
+fn record(body: &EventBody) -> Result<Record<'_>, StoreError> {
+    let none = Record::default();
+    Ok(match body {
+        EventBody::RoomCreated(body) => Record { actor: Some(body.by.as_str()), ..none },
+        EventBody::RoomUpdated(body) => Record { actor: Some(body.by.as_str()), ..none },
+        EventBody::RoomArchived(body) => Record { actor: Some(body.by.as_str()), ..none },
+        EventBody::MemberJoined(MemberJoined { user, role, by })
+        | EventBody::MemberUpdated(MemberUpdated { user, role, by }) => Record {
+            object: name(user.as_str()),
+            actor: Some(by.as_str()),
+            detail: Some(role_code(*role).to_string()),
+            ..none
+        },
+        EventBody::MemberRemoved(body) => {
+            Record { object: name(body.user.as_str()), actor: Some(body.by.as_str()), ..none }
+        }
+        // Its message has its seq, so nothing else is needed to find it.
+        EventBody::MessageCreated(_) => none,
+        EventBody::MessageEdited(MessageEdited { message }) => Record {
+            object: id(message.id),
+            message_seq: Some(int(message.seq)),
+            actor: Some(message.sender.as_str()),
+            detail: Some(to_json(&(message.ordinal, message.version))?),
+        },
+        EventBody::MessageDeleted(body) => Record {
+            object: id(body.id),
+            actor: Some(body.by.as_str()),
+            detail: Some(body.version.to_string()),
+            ..none
+        },
+        EventBody::MessageReacted(body) => Record {
+            object: id(body.id),
+            actor: Some(body.user.as_str()),
+            detail: Some(to_json(&(&body.emoji, body.removed))?),
+            ..none
+        },
+        EventBody::MembershipChanged(body) => {
+            let role = body.role.map(role_code);
+            let kept = Membership(role, body.room_seq, body.joined_seq, body.visible_from_seq);
+            Record { object: name(body.room.as_str()), detail: Some(to_json(&kept)?), ..none }
+        }
+        EventBody::ReadMarked(body) => {
+            Record { object: name(body.room.as_str()), detail: Some(to_json(&(body.read_seq, body.unread))?), ..none }
+        }
+    })
+}
+
+/// Writes an event under its number.
+pub(super) fn insert(connection: &Connection, stream: i64, event: &Event) -> Result<(), StoreError> {
+    let record = record(&event.body)?;
+    connection
+        .prepare_cached(
+            "INSERT INTO events (stream, seq, kind, at_ms, object, message_seq, actor, detail)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            stream,
+            int(event.seq),
+            event.body.kind(),
+            int(event.at_ms),
+            record.object,
+            record.message_seq,
+            record.actor,
+            record.detail
+        ])?;
+    Ok(())
+}
+
+/// One stream's page, in the snapshot of the connection's transaction.
+pub(super) fn page(connection: &Connection, request: &PageRequest) -> Result<Page, StoreError> {
+    let Some((number, head)) = find_stream(connection, &request.stream)? else {
+        return Ok(Page { head: empty_head(&request.stream), after: request.after, events: Vec::new() });
+    };
+    let mut events = Vec::new();
+    if request.after < head.last_seq {
+        let mut statement = connection.prepare_cached(concat!(
+            "SELECT e.seq, e.kind, e.at_ms, e.object, e.message_seq, e.actor, e.detail, ",
+            message_columns!(),
+            " FROM events e
+             LEFT JOIN messages m ON e.kind IN (7, 8) AND m.room = e.stream AND m.seq = ifnull(e.message_seq, e.seq)
+             WHERE e.stream = ?1 AND e.seq > ?2 ORDER BY e.seq LIMIT ?3"
+        ))?;
+        let mut rows = statement.query(params![number, int(request.after), request.limit])?;
+        // The room as it is now, read once where an event of the page shows it.
+        let mut info = None;
+        while let Some(row) = rows.next()? {
+            events.push(event(connection, &request.stream, row, &mut info)?);
+        }
+    }
+    Ok(Page { head, after: request.after, events })
+}
+
+fn event(
+    connection: &Connection,
+    stream: &StreamId,
+    row: &Row<'_>,
+    info: &mut Option<RoomInfo>,
+) -> Result<Event, StoreError> {
+    let (seq, at_ms) = (get_u64(row, 0)?, get_u64(row, 2)?);
+    let body = match get::<u16>(row, 1)? {
+        1 => EventBody::RoomCreated(RoomCreated { info: room_now(connection, stream, info)?, by: actor(row)? }),
+        2 => EventBody::RoomUpdated(RoomUpdated { info: room_now(connection, stream, info)?, by: actor(row)? }),
+        3 => EventBody::RoomArchived(RoomArchived { by: actor(row)? }),
+        4 => EventBody::MemberJoined(MemberJoined { user: object_user(row)?, role: role(row)?, by: actor(row)? }),
+        5 => EventBody::MemberUpdated(MemberUpdated { user: object_user(row)?, role: role(row)?, by: actor(row)? }),
+        6 => EventBody::MemberRemoved(MemberRemoved { user: object_user(row)?, by: actor(row)? }),
+        7 => EventBody::MessageCreated(MessageCreated { message: read_message(row, MESSAGE_AT)? }),
+        8 => EventBody::MessageEdited(MessageEdited { message: edited(row, at_ms)? }),
+        9 => EventBody::MessageDeleted(MessageDeleted {
+            id: object_message(row)?,
+            version: from_json(&detail(row)?)?,
+            by: actor(row)?,
+        }),
+        10 => {
+            let (emoji, removed) = from_json(&detail(row)?)?;
+            EventBody::MessageReacted(MessageReacted { id: object_message(row)?, user: actor(row)?, emoji, removed })
+        }
+        11 => {
+            let Membership(role, room_seq, joined_seq, visible_from_seq) = from_json(&detail(row)?)?;
+            let role = role.map(role_from).transpose()?;
+            let room = object_room(row)?;
+            EventBody::MembershipChanged(MembershipChanged { room, role, room_seq, joined_seq, visible_from_seq })
+        }
+        12 => {
+            let (read_seq, unread) = from_json(&detail(row)?)?;
+            EventBody::ReadMarked(ReadMarked { room: object_room(row)?, read_seq, unread })
+        }
+        kind => return Err(StoreError::Corrupt(format!("{stream} has an event of kind {kind} at {seq}"))),
+    };
+    Ok(Event { stream: stream.clone(), seq, at_ms, body })
+}
+
+/// Where a message's columns begin in a page's row.
+const MESSAGE_AT: usize = 7;
+
+fn room_now(connection: &Connection, stream: &StreamId, held: &mut Option<RoomInfo>) -> Result<RoomInfo, StoreError> {
+    if held.is_none() {
+        *held = match stream.room() {
+            Some(room) => find_room(connection, room)?.map(|row| row.info),
+            None => None,
+        };
+    }
+    held.clone().ok_or_else(|| StoreError::Corrupt(format!("{stream} holds an event about no room")))
+}
+
+/// The edited message as it is now. Where it was trimmed while its edit is still kept, a tombstone.
+fn edited(row: &Row<'_>, at_ms: u64) -> Result<Message, StoreError> {
+    if get::<Option<i64>>(row, MESSAGE_AT + 1)?.is_some() {
+        return read_message(row, MESSAGE_AT);
+    }
+    let (ordinal, version) = from_json(&detail(row)?)?;
+    Ok(Message {
+        id: object_message(row)?,
+        seq: get_u64(row, 4)?,
+        ordinal,
+        sender: actor(row)?,
+        at_ms,
+        text: String::new(),
+        reply_to: None,
+        mentions: Vec::new(),
+        meta: None,
+        version,
+        edited_at_ms: Some(at_ms),
+        deleted: true,
+        reactions: Vec::new(),
+    })
+}
+
+fn object_user(row: &Row<'_>) -> Result<UserId, StoreError> {
+    Ok(UserId::new(&get::<String>(row, 3)?)?)
+}
+
+fn object_room(row: &Row<'_>) -> Result<RoomId, StoreError> {
+    Ok(RoomId::new(&get::<String>(row, 3)?)?)
+}
+
+fn object_message(row: &Row<'_>) -> Result<MessageId, StoreError> {
+    message_id(&get::<Vec<u8>>(row, 3)?)
+}
+
+fn actor(row: &Row<'_>) -> Result<UserId, StoreError> {
+    Ok(UserId::new(&get::<String>(row, 5)?)?)
+}
+
+fn role(row: &Row<'_>) -> Result<Role, StoreError> {
+    role_from(from_json(&detail(row)?)?)
+}
+
+fn detail(row: &Row<'_>) -> Result<String, StoreError> {
+    get(row, 6)
+}

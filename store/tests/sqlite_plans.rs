@@ -1,0 +1,66 @@
+//! Every statement on a growing table finds its rows by an index.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use rusqlite::Connection;
+
+const SOURCES: [&str; 7] = [
+    include_str!("../src/sqlite/batch.rs"),
+    include_str!("../src/sqlite/commit.rs"),
+    include_str!("../src/sqlite/events.rs"),
+    include_str!("../src/sqlite/messages.rs"),
+    include_str!("../src/sqlite/reads.rs"),
+    include_str!("../src/sqlite/tables.rs"),
+    include_str!("../src/sqlite/upkeep.rs"),
+];
+
+/// The string literals of a source, with those that `concat!` joins put together around the column macros.
+fn statements(source: &str) -> Vec<String> {
+    let source = source.replace("room_columns!(),", "\"r.number\",").replace("message_columns!(),", "\"m.seq\",");
+    let mut literals = Vec::new();
+    let mut rest = source.as_str();
+    while let Some(start) = rest.find('"') {
+        let body = &rest[start + 1..];
+        let end = body.find('"').unwrap();
+        let follows = literals.last_mut().filter(|last: &&mut String| {
+            let between = rest[..start].trim();
+            between == "," && (last.trim_end().ends_with("SELECT") || last.trim_end().ends_with(',') || is_column(last))
+        });
+        match follows {
+            Some(last) => last.push_str(&body[..end]),
+            None => literals.push(body[..end].to_owned()),
+        }
+        rest = &body[end + 1..];
+    }
+    let verbs = ["SELECT ", "UPDATE ", "DELETE ", "INSERT "];
+    literals.retain(|text| verbs.iter().any(|verb| text.starts_with(verb)));
+    literals
+}
+
+fn is_column(text: &str) -> bool {
+    text.ends_with("r.number") || text.ends_with("m.seq")
+}
+
+#[test]
+fn no_statement_scans_a_growing_table() {
+    let connection = Connection::open_in_memory().unwrap();
+    connection.execute_batch(include_str!("../migrations/sqlite/V1__rooms_and_messages.sql")).unwrap();
+    let mut seen = 0;
+    for statement in SOURCES.iter().flat_map(|source| statements(source)) {
+        let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+        let count = explain.parameter_count();
+        let values = vec![rusqlite::types::Value::Null; count];
+        let plan: Vec<String> = explain
+            .query_map(rusqlite::params_from_iter(values), |row| row.get(3))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        for line in plan {
+            // The whole of a result made by an inner statement, and the oldest nonces, which are the first rows.
+            let harmless = line.contains("SUBQUERY") || line.contains("(subquery") || line == "SCAN dedupe";
+            assert!(harmless || !line.starts_with("SCAN"), "{line} in {statement}");
+            assert!(!line.contains("TEMP B-TREE") || statement.contains("UNION ALL"), "{line} in {statement}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 30, "only {seen} statements were found in the sources");
+}
