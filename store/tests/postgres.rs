@@ -4,9 +4,20 @@
 
 mod postgres_kit;
 
+use std::sync::Arc;
+
 use hallway_protocol::{EventBody, Nonce, StreamId};
-use hallway_store::{Log, PageRequest, Refusal, Rooms, Write};
+use hallway_store::testing::TemporaryPostgres;
+use hallway_store::{Log, PageRequest, Refusal, Rooms, Store, Write};
 use postgres_kit::{commit, create, one, room, send, store, user};
+
+/// A database of its own for each case; the server is shared by the cases of one process.
+async fn fresh() -> (Arc<dyn Store>, Arc<TemporaryPostgres>) {
+    let (server, _, store) = store().await;
+    (Arc::new(store), server)
+}
+
+hallway_store::store_conformance_suite!(fresh);
 
 #[tokio::test]
 async fn what_is_sent_is_numbered_without_holes_paged_and_there_at_connect() {
