@@ -240,6 +240,10 @@ const FILL: &str = "
 async fn no_statement_scans_a_growing_table() {
     let (_server, url, store) = store().await;
     let side = Side::open(&url).await;
+    let alone = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()";
+    // Making a partition scans it for its index; that is counted when the session ends.
+    drop(store);
+    side.until(alone, 1).await;
     side.run(FILL).await;
     side.run("VACUUM ANALYZE").await;
     side.run("SET plan_cache_mode = force_generic_plan").await;
@@ -256,9 +260,10 @@ async fn no_statement_scans_a_growing_table() {
     }
     // Inside the functions: the statistics of a session are there when it has ended, or when it is told to hand them in.
     side.run("SELECT pg_stat_force_next_flush()").await;
-    let scans = "SELECT sum(seq_scan)::bigint FROM pg_stat_user_tables \
-        WHERE (relname IN ('events', 'messages') OR relname ~ '^dedupe_[0-9]+$') AND n_live_tup > 1000";
-    let before = side.number(scans).await;
+    let scans = "SELECT relname || ': ' || seq_scan FROM pg_stat_user_tables \
+        WHERE (relname IN ('events', 'messages') OR relname ~ '^dedupe_[0-9]+$') AND n_live_tup > 1000 ORDER BY 1";
+    let before = side.text(scans).await;
+    let store = PostgresStore::open(&url, PostgresOptions::default()).await.unwrap();
     for n in 0..8 {
         let results =
             commit(&store, vec![send("u1", "r7", &format!("n{n}")), send("u2", "r8", &format!("n{n}"))]).await;
@@ -267,6 +272,6 @@ async fn no_statement_scans_a_growing_table() {
     }
     store.trim(&StreamId::Room(room("r9")), 100).await.unwrap();
     drop(store);
-    side.until("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()", 1).await;
-    assert_eq!(side.number(scans).await, before, "a function scans a growing table");
+    side.until(alone, 1).await;
+    assert_eq!(side.text(scans).await, before, "a function scans a growing table");
 }
