@@ -14,26 +14,26 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An empty store with its server and URL.
-pub async fn store() -> (Arc<TemporaryPostgres>, String, PostgresStore) {
+pub(crate) async fn store() -> (Arc<TemporaryPostgres>, String, PostgresStore) {
     let server = TemporaryPostgres::shared().unwrap();
     let url = server.database().await.unwrap();
     let store = PostgresStore::open(&url, PostgresOptions::default()).await.unwrap();
     (server, url, store)
 }
 
-pub fn user(name: &str) -> UserId {
+pub(crate) fn user(name: &str) -> UserId {
     UserId::new(name).unwrap()
 }
 
-pub fn room(name: &str) -> RoomId {
+pub(crate) fn room(name: &str) -> RoomId {
     RoomId::new(name).unwrap()
 }
 
-pub fn write(actor: &str, nonce: &str, action: Action) -> Write {
+pub(crate) fn write(actor: &str, nonce: &str, action: Action) -> Write {
     Write { actor: user(actor), nonce: Nonce::new(nonce).unwrap(), body_hash: [7; 16], action }
 }
 
-pub fn create(actor: &str, name: &str) -> Write {
+pub(crate) fn create(actor: &str, name: &str) -> Write {
     let action = Action::CreateRoom {
         room: room(name),
         visibility: Visibility::Public,
@@ -43,7 +43,7 @@ pub fn create(actor: &str, name: &str) -> Write {
     write(actor, &format!("create-{name}"), action)
 }
 
-pub fn send(actor: &str, name: &str, nonce: &str) -> Write {
+pub(crate) fn send(actor: &str, name: &str, nonce: &str) -> Write {
     let action = Action::SendMessage {
         room: room(name),
         id: MessageId::generate(),
@@ -55,22 +55,22 @@ pub fn send(actor: &str, name: &str, nonce: &str) -> Write {
     write(actor, nonce, action)
 }
 
-pub async fn commit(store: &PostgresStore, batch: Vec<Write>) -> Vec<Result<Committed, Refusal>> {
+pub(crate) async fn commit(store: &PostgresStore, batch: Vec<Write>) -> Vec<Result<Committed, Refusal>> {
     store.commit(batch).await.unwrap().results
 }
 
-pub async fn one(store: &PostgresStore, write: Write) -> Result<Committed, Refusal> {
+pub(crate) async fn one(store: &PostgresStore, write: Write) -> Result<Committed, Refusal> {
     commit(store, vec![write]).await.remove(0)
 }
 
 /// The whole stream of a room.
-pub async fn events_of(store: &PostgresStore, name: &str) -> Vec<Event> {
+pub(crate) async fn events_of(store: &PostgresStore, name: &str) -> Vec<Event> {
     let request = PageRequest { stream: StreamId::Room(room(name)), after: 0, limit: 10_000 };
     store.pages(vec![request]).await.unwrap().pages.remove(0).events
 }
 
 /// Edits, reacts to, marks as read and deletes a message.
-pub async fn amend_and_mark(store: &PostgresStore, actor: &str, name: &str, sent: &Committed) {
+pub(crate) async fn amend_and_mark(store: &PostgresStore, actor: &str, name: &str, sent: &Committed) {
     let (room, id) = (room(name), sent.id.unwrap());
     let actions = [
         Action::EditMessage {
@@ -93,7 +93,7 @@ pub async fn amend_and_mark(store: &PostgresStore, actor: &str, name: &str, sent
 }
 
 /// Waits for a condition.
-pub async fn until<F: Future<Output = bool>>(condition: impl Fn() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(condition: impl Fn() -> F) {
     let began = Instant::now();
     while !condition().await {
         assert!(began.elapsed() < PATIENCE, "the condition did not come");
@@ -102,21 +102,21 @@ pub async fn until<F: Future<Output = bool>>(condition: impl Fn() -> F) {
 }
 
 /// A connection beside the store's.
-pub struct Side(Client);
+pub(crate) struct Side(Client);
 
 impl Side {
-    pub async fn open(url: &str) -> Self {
+    pub(crate) async fn open(url: &str) -> Self {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
         tokio::spawn(connection);
         Self(client)
     }
 
-    pub async fn run(&self, sql: &str) {
+    pub(crate) async fn run(&self, sql: &str) {
         self.0.batch_execute(sql).await.unwrap();
     }
 
     /// All rows of one column, one to a line.
-    pub async fn text(&self, sql: &str) -> String {
+    pub(crate) async fn text(&self, sql: &str) -> String {
         let messages = self.0.simple_query(sql).await.unwrap();
         let rows = messages.iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => row.get(0),
@@ -125,12 +125,12 @@ impl Side {
         rows.collect::<Vec<_>>().join("\n")
     }
 
-    pub async fn number(&self, sql: &str) -> i64 {
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
         self.text(sql).await.parse().unwrap()
     }
 
     /// Waits until a query answers a number.
-    pub async fn until(&self, sql: &str, expected: i64) {
+    pub(crate) async fn until(&self, sql: &str, expected: i64) {
         until(|| async { self.number(sql).await == expected }).await;
     }
 }
