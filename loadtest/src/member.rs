@@ -43,6 +43,7 @@ pub(crate) struct Member {
     /// Times in texts count from here; without it, latencies are not measured.
     started: Option<Instant>,
     neighbour_of: Option<Arc<Window>>,
+    untimed: bool,
     progress: watch::Sender<Progress>,
     own_deliveries: Arc<AtomicU64>,
     connections: u32,
@@ -55,6 +56,8 @@ pub(crate) struct Watch {
     pub(crate) positions: Vec<hallway_protocol::Position>,
     pub(crate) started: Option<Instant>,
     pub(crate) neighbour_of: Option<Arc<Window>>,
+    /// Its deliveries are counted but not timed: it is slow on purpose.
+    pub(crate) untimed: bool,
 }
 
 impl Member {
@@ -75,6 +78,7 @@ impl Member {
             metrics: Arc::clone(metrics),
             started: how.started,
             neighbour_of: how.neighbour_of,
+            untimed: how.untimed,
             progress,
             own_deliveries: Arc::clone(&own_deliveries),
             connections: 0,
@@ -86,6 +90,9 @@ impl Member {
         let Some(started) = self.started else { return };
         metrics::count(&self.metrics.delivered);
         metrics::count(&self.own_deliveries);
+        if self.untimed {
+            return;
+        }
         let Some(at_ns) = text.get(..STAMP_DIGITS).and_then(|stamp| stamp.parse::<u64>().ok()) else { return };
         let latency = started.elapsed().saturating_sub(Duration::from_nanos(at_ns));
         self.metrics.of(Metric::Delivery).record(latency);

@@ -31,7 +31,7 @@ impl Metric {
 
 impl fmt::Display for Metric {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
+        out.pad(match self {
             Self::Connect => "connect",
             Self::Ack => "ack",
             Self::Delivery => "delivery",
@@ -68,7 +68,7 @@ impl Stat {
 
 impl fmt::Display for Stat {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
+        out.pad(match self {
             Self::P50 => "p50",
             Self::P90 => "p90",
             Self::P95 => "p95",

@@ -1,62 +1,23 @@
-//! What only Postgres can get wrong: locks, snapshots, lost connections, plans. The rest is the conformance suite's.
+//! The promises of the store, on Postgres.
 #![cfg(feature = "conformance")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod postgres_kit;
+
 use std::sync::Arc;
 
-use hallway_protocol::{EventBody, History, MessageId, Nonce, RoomId, StreamId, UserId, Visibility};
-use hallway_store::postgres::{PostgresOptions, PostgresStore};
+use hallway_protocol::{EventBody, Nonce, StreamId};
 use hallway_store::testing::TemporaryPostgres;
-use hallway_store::{Action, Committed, Log, PageRequest, Refusal, Rooms, Write};
+use hallway_store::{Log, PageRequest, Refusal, Rooms, Store, Write};
+use postgres_kit::{commit, create, one, room, send, store, user};
 
-async fn store() -> (Arc<TemporaryPostgres>, String, PostgresStore) {
-    let server = TemporaryPostgres::shared().unwrap();
-    let url = server.database().await.unwrap();
-    let store = PostgresStore::open(&url, PostgresOptions::default()).await.unwrap();
-    (server, url, store)
+/// A database of its own for each case; the server is shared by the cases of one process.
+async fn fresh() -> (Arc<dyn Store>, Arc<TemporaryPostgres>) {
+    let (server, _, store) = store().await;
+    (Arc::new(store), server)
 }
 
-fn user(name: &str) -> UserId {
-    UserId::new(name).unwrap()
-}
-
-fn room(name: &str) -> RoomId {
-    RoomId::new(name).unwrap()
-}
-
-fn write(actor: &str, nonce: &str, action: Action) -> Write {
-    Write { actor: user(actor), nonce: Nonce::new(nonce).unwrap(), body_hash: [7; 16], action }
-}
-
-fn create(actor: &str, name: &str) -> Write {
-    let action = Action::CreateRoom {
-        room: room(name),
-        visibility: Visibility::Public,
-        history: History::All,
-        name: Some(format!("The room {name}")),
-    };
-    write(actor, &format!("create-{name}"), action)
-}
-
-fn send(actor: &str, name: &str, nonce: &str) -> Write {
-    let action = Action::SendMessage {
-        room: room(name),
-        id: MessageId::generate(),
-        text: format!("text of {nonce}"),
-        reply_to: None,
-        mentions: vec![user("ada"), user("bob")],
-        meta: None,
-    };
-    write(actor, nonce, action)
-}
-
-async fn commit(store: &PostgresStore, batch: Vec<Write>) -> Vec<Result<Committed, Refusal>> {
-    store.commit(batch).await.unwrap().results
-}
-
-async fn one(store: &PostgresStore, write: Write) -> Result<Committed, Refusal> {
-    commit(store, vec![write]).await.remove(0)
-}
+hallway_store::store_conformance_suite!(fresh);
 
 #[tokio::test]
 async fn what_is_sent_is_numbered_without_holes_paged_and_there_at_connect() {

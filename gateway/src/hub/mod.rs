@@ -18,7 +18,8 @@
 //!
 //! **Invariant:** nothing here waits for a client.
 //!
-//! Reading order: `event`, `sequencer` (pure), `ring`, `owner`, `pairs` (pure), `lane`, `connection`, `people`.
+//! Reading order: `event`, `ring`, `owner` (with its pure `sequencer`), `lane` (with its pure `pairs`), `connection`,
+//! `people`, `facade`.
 
 mod connection;
 mod event;
@@ -26,10 +27,8 @@ mod facade;
 mod inbox;
 mod lane;
 mod owner;
-mod pairs;
 mod people;
 mod ring;
-mod sequencer;
 
 pub use connection::{Behind, Connection, ConnectionId};
 pub use event::LiveEvent;
@@ -39,4 +38,3 @@ pub use lane::{LaneMessage, PageForPair};
 pub use owner::{Attach, LogPage, LogRead, LogReader};
 pub use people::Membership;
 pub use ring::Ring;
-pub use sequencer::{Sequencer, Want};

@@ -121,7 +121,7 @@ impl Unidentified {
             session: format!("{:x}", connection.id.0),
             user: identity.user,
             epoch: start.epoch().clone(),
-            protocol_minor: hello.protocol_minor.min(PROTOCOL_MINOR),
+            protocol_minor: spoken_minor(hello.protocol_minor),
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
             heartbeat_interval_ms: limits.heartbeat_interval_ms,
             token_expires_at_ms: identity.expires_at_ms,
@@ -133,4 +133,10 @@ impl Unidentified {
         service.begin(&connection, &start, &hello.positions, hello.limit);
         Ok(identified)
     }
+}
+
+/// The smaller of both sides' minors.
+#[expect(clippy::unnecessary_min_or_max, reason = "our minor is 0 today, and grows")]
+fn spoken_minor(client: u16) -> u16 {
+    client.min(PROTOCOL_MINOR)
 }

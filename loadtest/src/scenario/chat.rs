@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Room {
     pub(crate) id: RoomId,
     pub(crate) members: Vec<Arc<Handle>>,
+    /// How many of them, from the first on, send messages.
+    pub(crate) senders: usize,
 }
 
 pub(super) async fn run(context: &Arc<Context>) -> Result<Value, Failure> {
@@ -55,7 +57,8 @@ pub(super) async fn set_up(
         let buffer = (Some(number) == slow_user).then_some(SLOW_RECEIVE_BUFFER_BYTES);
         async move {
             tokio::time::sleep_until((began + ramp_gap * number).into()).await;
-            let how = Watch { started: Some(started), neighbour_of, ..Watch::default() };
+            let untimed = buffer.is_some();
+            let how = Watch { started: Some(started), neighbour_of, untimed, ..Watch::default() };
             let user = context.user(number)?;
             context.connect(user, how, buffer).await.map(Arc::new)
         }
@@ -68,8 +71,10 @@ pub(super) async fn set_up(
             let user = (u64::from(first) + u64::from(index)) % u64::from(settings.users);
             usize::try_from(user).ok().and_then(|user| handles.get(user)).cloned()
         };
-        let members = (0..settings.members.min(settings.users)).filter_map(member).collect();
-        rooms.push(Room { id: context.room(number)?, members });
+        let members: Vec<_> = (0..settings.members.min(settings.users)).filter_map(member).collect();
+        // Who does not read cannot read acknowledgements either: the slow one does not send.
+        let senders = members.len() - usize::from(slow.is_some() && number == 0);
+        rooms.push(Room { id: context.room(number)?, members, senders });
     }
     let jobs: Vec<_> = rooms.iter().map(|room| (room.id.clone(), room.members.clone())).collect();
     for_all(jobs, |(room, members)| fill(Arc::clone(context), room, members)).await?;
@@ -110,7 +115,7 @@ pub(super) async fn talk(
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let room = &rooms[random.random_range(0..rooms.len())];
-        let member = &room.members[random.random_range(0..room.members.len())];
+        let member = &room.members[random.random_range(0..room.senders)];
         let (client, user, id) = (member.client.clone(), member.user.clone(), room.id.clone());
         let context = Arc::clone(context);
         context.in_flight.fetch_add(1, Ordering::Relaxed);

@@ -249,7 +249,7 @@ BEGIN
             mentions = string_to_array(w ->> 'mentions', ' ')
         WHERE room = r.id AND id = m.id RETURNING * INTO m;
         event := hallway_room_event_v1(r.id, 8, 'message.edited', m.id, actor_in,
-            jsonb_build_object('version', m.version), json_build_object('message', hallway_message_v1(m)), now_ms);
+            jsonb_build_object('seq', m.seq, 'ordinal', m.ordinal, 'version', m.version), json_build_object('message', hallway_message_v1(m)), now_ms);
     ELSIF op = 'delete_message' THEN
         UPDATE messages SET text = '', meta = NULL, mentions = NULL, reactions = NULL, deleted = true, version = version + 1
         WHERE room = r.id AND id = m.id RETURNING * INTO m;

@@ -1,6 +1,6 @@
 //! From what Postgres answers to what the model says.
 
-use hallway_protocol::event::{MessageCreated, MessageDeleted, MessageEdited};
+use hallway_protocol::event::{MessageCreated, MessageEdited};
 use hallway_protocol::model::Reaction;
 use hallway_protocol::{Event, EventBody, Message, MessageId, Meta, Role, RoomInfo, StreamId, UserId};
 use serde::de::DeserializeOwned;
@@ -98,29 +98,40 @@ pub(super) fn event(row: &Row, first: usize, stream: &StreamId) -> Result<Option
         7 => EventBody::MessageCreated(MessageCreated {
             message: message(row, first + 7)?.ok_or_else(|| lacks("its message"))?,
         }),
-        8 => match message(row, first + 7)? {
-            Some(message) => EventBody::MessageEdited(MessageEdited { message }),
-            None => trimmed_edit(row, first).ok_or_else(|| lacks("its message"))??,
-        },
+        8 => {
+            let message = message(row, first + 7)?.map_or_else(|| trimmed_edit(row, first), Ok)?;
+            EventBody::MessageEdited(MessageEdited { message })
+        }
         _ => body(kind, detail.ok_or_else(|| lacks("its detail"))?)?,
     };
     Ok(Some(Event { stream: stream.clone(), seq: unsigned(seq), at_ms: unsigned(row.get(first + 1)), body }))
 }
 
-/// An edit of a message that was created before what is kept: the message is gone, and that is what the event says.
-fn trimmed_edit(row: &Row, first: usize) -> Option<Result<EventBody, StoreError>> {
+/// An edit of a message that was created before what is kept: the message is gone, and a tombstone stands for it.
+fn trimmed_edit(row: &Row, first: usize) -> Result<Message, StoreError> {
     #[derive(serde::Deserialize)]
     struct Detail {
+        seq: u64,
+        ordinal: u64,
         version: u32,
     }
-    let detail: Detail = serde_json::from_str(row.get::<_, Option<&str>>(first + 5)?).ok()?;
-    let (by, id) = (row.get::<_, Option<&str>>(first + 3)?, row.get::<_, Option<Uuid>>(first + 4)?);
-    Some(
-        MessageId::from_uuid(id)
-            .and_then(|id| Ok((id, UserId::new(by)?)))
-            .map_err(StoreError::from)
-            .map(|(id, by)| EventBody::MessageDeleted(MessageDeleted { id, version: detail.version, by })),
-    )
+    let detail: Detail = json(row.try_get(first + 5).map_err(corrupt)?)?;
+    let at_ms = unsigned(row.get(first + 1));
+    Ok(Message {
+        id: MessageId::from_uuid(row.try_get(first + 4).map_err(corrupt)?)?,
+        seq: detail.seq,
+        ordinal: detail.ordinal,
+        sender: UserId::new(row.try_get(first + 3).map_err(corrupt)?)?,
+        at_ms,
+        text: String::new(),
+        reply_to: None,
+        mentions: Vec::new(),
+        meta: None,
+        version: detail.version,
+        edited_at_ms: Some(at_ms),
+        deleted: true,
+        reactions: Vec::new(),
+    })
 }
 
 /// An event body whose detail is the whole of it.

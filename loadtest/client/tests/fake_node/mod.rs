@@ -118,6 +118,7 @@ impl Node {
             Ok(response)
         };
         let Ok(mut socket) = tokio_tungstenite::accept_hdr_async(stream, choose).await else { return };
+        #[expect(clippy::disallowed_methods, reason = "a node that lives for one small test")]
         let (outbox, mut inbox) = mpsc::unbounded_channel();
         let mut user = None;
         loop {

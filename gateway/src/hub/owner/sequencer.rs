@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use hallway_protocol::Seq;
 
-use super::LiveEvent;
+use crate::hub::LiveEvent;
 
 /// What the sequencer needs from the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Want {
+pub(super) enum Want {
     /// Nothing.
     Nothing,
     /// Events after this number, as soon as this time is reached (the fast path may bring them before).
@@ -21,7 +21,7 @@ pub enum Want {
 
 /// The order of one stream on this node.
 #[derive(Debug)]
-pub struct Sequencer {
+pub(super) struct Sequencer {
     /// Everything up to here was handed on. `None` until the head is known.
     delivered: Option<Seq>,
     /// Greatest number that anyone mentioned.
@@ -35,7 +35,7 @@ pub struct Sequencer {
 impl Sequencer {
     /// A newborn: it remembers only the greatest number that it hears of, until [`Sequencer::seed`].
     #[must_use]
-    pub fn newborn(held_max: u64) -> Self {
+    pub(super) fn newborn(held_max: u64) -> Self {
         Self {
             delivered: None,
             heard: 0,
@@ -48,12 +48,12 @@ impl Sequencer {
 
     /// Everything up to here was handed on; `None` while newborn.
     #[must_use]
-    pub fn delivered(&self) -> Option<Seq> {
+    pub(super) fn delivered(&self) -> Option<Seq> {
         self.delivered
     }
 
     /// Tells a newborn the head, as a snapshot that was read after its birth says. Ignored afterwards.
-    pub fn seed(&mut self, head: Seq, now: Instant) {
+    pub(super) fn seed(&mut self, head: Seq, now: Instant) {
         if self.delivered.is_none() {
             self.delivered = Some(head);
             self.note_gap(now);
@@ -61,7 +61,7 @@ impl Sequencer {
     }
 
     /// Takes an event from anywhere, in any order, any number of times; returns what is now in order.
-    pub fn event(&mut self, event: Arc<LiveEvent>, now: Instant) -> Vec<Arc<LiveEvent>> {
+    pub(super) fn event(&mut self, event: Arc<LiveEvent>, now: Instant) -> Vec<Arc<LiveEvent>> {
         let seq = event.seq();
         self.heard = self.heard.max(seq);
         let Some(delivered) = self.delivered else { return Vec::new() };
@@ -75,14 +75,14 @@ impl Sequencer {
     }
 
     /// Someone says that the stream has at least this head.
-    pub fn head(&mut self, seq: Seq, now: Instant) {
+    pub(super) fn head(&mut self, seq: Seq, now: Instant) {
         self.heard = self.heard.max(seq);
         self.note_gap(now);
     }
 
     /// Takes what was read after [`Want::EventsAfter`]. `first_seq` is the oldest number that the log still has: what lies
     /// between is trimmed, and skipped.
-    pub fn page(
+    pub(super) fn page(
         &mut self,
         first_seq: Seq,
         last_seq: Seq,
@@ -103,7 +103,7 @@ impl Sequencer {
     }
 
     /// Reading failed; it is wanted again after another wait.
-    pub fn page_failed(&mut self, now: Instant) {
+    pub(super) fn page_failed(&mut self, now: Instant) {
         self.reading = false;
         self.gap_since = None;
         self.note_gap(now);
@@ -111,7 +111,7 @@ impl Sequencer {
 
     /// What to read, given how long to wait for the fast path.
     #[must_use]
-    pub fn want(&self, patience: Duration) -> Want {
+    pub(super) fn want(&self, patience: Duration) -> Want {
         match (self.delivered, self.gap_since) {
             (Some(delivered), Some(since)) if !self.reading => Want::EventsAfter(delivered, since + patience),
             _ => Want::Nothing,
@@ -119,7 +119,7 @@ impl Sequencer {
     }
 
     /// The wanted read is under way.
-    pub fn reading(&mut self) {
+    pub(super) fn reading(&mut self) {
         self.reading = true;
     }
 

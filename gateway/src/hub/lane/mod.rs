@@ -1,14 +1,21 @@
 //! A lane: the task that alone appends stream events to its share of the connections.
+//!
+//! Here are what a lane is told, its loop, and the live path: attach, event, flush. `catch_up` serves pairs that are
+//! Behind and says `sync_end`; `pairs` (pure) is the state of one connection in one stream; `tables` are plain slots.
+
+mod catch_up;
+mod pairs;
+mod tables;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-use hallway_protocol::frame::{Reset, SyncEnd};
-use hallway_protocol::{Epoch, Position, Seq, ServerFrame, StreamId};
+use hallway_protocol::frame::Reset;
+use hallway_protocol::{Epoch, Seq, ServerFrame, StreamId};
 
-use super::pairs::{Pair, Step};
+use self::pairs::{Pair, Step};
+use self::tables::{Follower, Stream, Watch, advance_cursor, append, insert, touch};
 use super::{Connection, ConnectionId, Inbox, LiveEvent, Ring};
 use crate::connection::{Encoded, data_frame};
 use crate::tasks::Tasks;
@@ -59,32 +66,6 @@ pub struct PageForPair {
     /// The log no longer has it: this is said first, and the pair goes on after it.
     pub reset: Option<Reset>,
     pub events: Vec<Arc<LiveEvent>>,
-}
-
-struct Follower {
-    connection: Arc<Connection>,
-    streams: Vec<u32>,
-    pending: Vec<Bytes>,
-    /// Stream slot and number of each pending frame; number 0: may be dropped.
-    pending_of: Vec<(u32, Seq)>,
-    watch: Option<Box<Watch>>,
-    touched: bool,
-    /// A removal of this person is among the pending frames.
-    ending: bool,
-}
-
-struct Watch {
-    epoch: Epoch,
-    targets: HashMap<StreamId, Seq>,
-    streams: Vec<StreamId>,
-    begun: Instant,
-}
-
-struct Stream {
-    id: StreamId,
-    cursor: Seq,
-    ring: Arc<Ring>,
-    pairs: Vec<Pair>,
 }
 
 /// The lane's tables: plain, touched by its task only.
@@ -277,83 +258,6 @@ impl Lane {
         self.metrics.deliveries.add(sent);
     }
 
-    fn page(&mut self, page: PageForPair) {
-        let Some(slot) = self.follower_of.get(&page.connection).copied() else { return };
-        let Some(stream_slot) = self.stream_of.get(&page.stream).copied() else { return };
-        self.flush(slot);
-        let Some(stream) = self.streams[stream_slot as usize].as_mut() else { return };
-        let Some(pair) = stream.pairs.iter_mut().find(|pair| pair.slot == slot) else { return };
-        if !pair.is_behind() {
-            return;
-        }
-        if pair.next() != page.from {
-            // The pair went back meanwhile (something did not fit): read again from there.
-            let next = pair.next();
-            if let Some(follower) = self.followers[slot as usize].as_ref() {
-                follower.connection.request(&page.stream, next);
-            }
-            return;
-        }
-        if let Some(reset) = page.reset {
-            let seq = reset.seq;
-            if let Some(follower) = self.followers[slot as usize].as_ref() {
-                let frame = data_frame(follower.connection.codec, &ServerFrame::Reset(reset));
-                follower.connection.outbound.push(frame);
-            }
-            pair.skip_to(seq + 1);
-        }
-        self.serve(stream_slot, slot, &page.events);
-        self.catch_up(stream_slot, slot);
-        self.check_watch(slot, Some(stream_slot));
-    }
-
-    /// Hands events to a pair that is Behind, and to the socket at once.
-    fn serve(&mut self, stream_slot: u32, slot: u32, events: &[Arc<LiveEvent>]) {
-        let Some(stream) = self.streams[stream_slot as usize].as_mut() else { return };
-        let Some(follower) = self.followers[slot as usize].as_mut() else { return };
-        let Some(pair) = stream.pairs.iter_mut().find(|pair| pair.slot == slot) else { return };
-        let mut sent = 0;
-        for event in events {
-            if pair.serve(event.seq()) != Step::Send {
-                continue;
-            }
-            if event.removed_user() == Some(&follower.connection.user) && event.seq() > pair.joined_seq {
-                pair.end();
-                follower.ending = true;
-            }
-            sent += 1;
-            append(follower, &mut self.touched, slot, stream_slot, event);
-        }
-        self.metrics.deliveries.add(sent);
-        self.flush(slot);
-    }
-
-    /// Brings a pair that may be Behind to the cursor from the ring, or asks its session to read the log.
-    fn catch_up(&mut self, stream_slot: u32, slot: u32) {
-        let Some(stream) = self.streams[stream_slot as usize].as_mut() else { return };
-        let cursor = stream.cursor;
-        let Some(pair) = stream.pairs.iter_mut().find(|pair| pair.slot == slot) else { return };
-        if !pair.settle(cursor) {
-            return;
-        }
-        let next = pair.next();
-        let Some(follower) = self.followers[slot as usize].as_ref() else { return };
-        let recent = if follower.connection.outbound.is_half_empty() { stream.ring.range(next, cursor) } else { None };
-        let Some(events) = recent else {
-            follower.connection.request(&stream.id, next);
-            return;
-        };
-        self.serve(stream_slot, slot, &events);
-        // Whatever did not fit is asked of the log, when the backlog has room again.
-        let Some(stream) = self.streams[stream_slot as usize].as_mut() else { return };
-        let Some(pair) = stream.pairs.iter_mut().find(|pair| pair.slot == slot) else { return };
-        if pair.settle(cursor)
-            && let Some(follower) = self.followers[slot as usize].as_ref()
-        {
-            follower.connection.request(&stream.id, pair.next());
-        }
-    }
-
     fn flush_touched(&mut self) {
         let touched = std::mem::take(&mut self.touched);
         for slot in &touched {
@@ -424,86 +328,6 @@ impl Lane {
             self.stream_of.remove(&stream.id);
             self.streams[stream_slot as usize] = None;
             self.free_streams.push(stream_slot);
-        }
-    }
-
-    /// Notes whether a stream has reached its target; `None` looks at all of them.
-    fn check_watch(&mut self, slot: u32, stream_slot: Option<u32>) {
-        let Some(follower) = self.followers[slot as usize].as_mut() else { return };
-        let Some(watch) = follower.watch.as_mut() else { return };
-        let reached = |stream_slot: u32, targets: &mut HashMap<StreamId, Seq>| {
-            let Some(stream) = self.streams[stream_slot as usize].as_ref() else { return };
-            let Some(target) = targets.get(&stream.id).copied() else { return };
-            if stream.pairs.iter().any(|pair| pair.slot == slot && pair.next() > target) {
-                targets.remove(&stream.id);
-            }
-        };
-        match stream_slot {
-            Some(stream_slot) => reached(stream_slot, &mut watch.targets),
-            None => follower.streams.iter().for_each(|stream_slot| reached(*stream_slot, &mut watch.targets)),
-        }
-        self.end_watch(slot);
-    }
-
-    /// Says `sync_end` once every stream has reached its target.
-    fn end_watch(&mut self, slot: u32) {
-        let Some(follower) = self.followers[slot as usize].as_mut() else { return };
-        let Some(watch) = follower.watch.take_if(|watch| watch.targets.is_empty() && follower.pending.is_empty())
-        else {
-            return;
-        };
-        let position = |stream: &StreamId| -> Option<Seq> {
-            let stream = self.streams[*self.stream_of.get(stream)? as usize].as_ref()?;
-            stream.pairs.iter().find(|pair| pair.slot == slot).map(|pair| pair.next() - 1)
-        };
-        let positions = watch
-            .streams
-            .iter()
-            .filter_map(|stream| {
-                let seq = position(stream)?;
-                Some(Position { stream: stream.clone(), epoch: watch.epoch.clone(), seq })
-            })
-            .collect();
-        let frame = data_frame(follower.connection.codec, &ServerFrame::SyncEnd(SyncEnd { positions }));
-        follower.connection.outbound.push(frame);
-        self.metrics.sync_duration.record(watch.begun.elapsed());
-    }
-}
-
-fn insert<T>(slots: &mut Vec<Option<T>>, free: &mut Vec<u32>, value: T) -> u32 {
-    if let Some(slot) = free.pop() {
-        slots[slot as usize] = Some(value);
-        return slot;
-    }
-    slots.push(Some(value));
-    u32::try_from(slots.len() - 1).unwrap_or(u32::MAX)
-}
-
-fn append(follower: &mut Follower, touched: &mut Vec<u32>, slot: u32, stream_slot: u32, event: &LiveEvent) {
-    follower.pending.push(event.frame().bytes(follower.connection.codec).clone());
-    follower.pending_of.push((stream_slot, event.seq()));
-    touch(follower, touched, slot);
-}
-
-fn touch(follower: &mut Follower, touched: &mut Vec<u32>, slot: u32) {
-    if !follower.touched {
-        follower.touched = true;
-        touched.push(slot);
-    }
-}
-
-/// Events up to `seq` exist that this lane never saw: every pair that wants one of them is Behind.
-fn advance_cursor(stream: &mut Stream, followers: &[Option<Follower>], seq: Seq) {
-    if seq <= stream.cursor {
-        return;
-    }
-    stream.cursor = seq;
-    for pair in &mut stream.pairs {
-        if !pair.is_behind()
-            && pair.settle(seq)
-            && let Some(follower) = followers[pair.slot as usize].as_ref()
-        {
-            follower.connection.request(&stream.id, pair.next());
         }
     }
 }

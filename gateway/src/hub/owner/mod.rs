@@ -1,4 +1,11 @@
 //! An owner: the task that alone orders its share of the streams.
+//!
+//! Here are its loop, births, attaches and deliveries. `messages` is what it is told, `reads` what it reads from the log,
+//! `sequencer` (pure) the order of one stream.
+
+mod messages;
+mod reads;
+mod sequencer;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
@@ -10,10 +17,13 @@ use hallway_protocol::event::MembershipChanged;
 use hallway_protocol::frame::{Reset, ResetReason};
 use hallway_protocol::{Epoch, EventBody, Seq, StreamId, UserId};
 
+pub(in crate::hub) use self::messages::OwnerMessage;
+pub use self::messages::{Attach, LogPage, LogRead, LogReader};
+use self::sequencer::Sequencer;
 use super::connection::Join;
 use super::facade::Shared;
 use super::lane::{LaneAttach, LaneMessage};
-use super::{Connection, ConnectionId, Inbox, LiveEvent, Ring, Sequencer, Want};
+use super::{Connection, ConnectionId, Inbox, LiveEvent, Ring};
 use crate::tasks::Tasks;
 
 /// Messages taken from the inbox at once.
@@ -24,59 +34,6 @@ const GAP_PATIENCE: Duration = Duration::from_millis(25);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// How often streams without readers are looked at.
 const SWEEP_PERIOD: Duration = Duration::from_secs(1);
-/// Streams in one read of the log.
-const READ_MAX_STREAMS: usize = 256;
-
-/// A connection is to follow a stream.
-pub struct Attach {
-    pub stream: StreamId,
-    pub connection: Arc<Connection>,
-    /// The first number that it wants.
-    pub next: Seq,
-    /// The event that began the membership (0 for a user's own stream).
-    pub joined_seq: Seq,
-    /// Said before the first event.
-    pub reset: Option<Reset>,
-    /// The head as the caller's snapshot had it.
-    pub head: Seq,
-    /// Replaces what the pair was doing (`sync`); otherwise an attach of the same membership is ignored.
-    pub again: bool,
-}
-
-/// What an owner is told.
-pub(super) enum OwnerMessage {
-    Committed(Vec<Arc<LiveEvent>>),
-    Heads(Vec<(StreamId, Seq)>),
-    /// Begin to listen to a stream, before a snapshot is read that will seed it.
-    Enter(StreamId),
-    Seed(StreamId, Seq),
-    Attach(Box<Attach>),
-    Gone(ConnectionId),
-    /// The store began another life: forget everything.
-    Clear,
-}
-
-/// What an owner reads from the log for itself.
-#[derive(Debug, Clone)]
-pub struct LogRead {
-    pub stream: StreamId,
-    pub after: Seq,
-    pub limit: u32,
-}
-
-/// What came back, in the order asked for.
-#[derive(Debug, Clone)]
-pub struct LogPage {
-    pub first_seq: Seq,
-    pub last_seq: Seq,
-    pub events: Vec<Arc<LiveEvent>>,
-}
-
-/// How an owner reads the log. `None`: it failed and was reported; try again later.
-pub trait LogReader: Send + Sync {
-    /// Reads events of several streams in one snapshot.
-    fn read(&self, reads: Vec<LogRead>) -> Pin<Box<dyn Future<Output = Option<Vec<LogPage>>> + Send + '_>>;
-}
 
 struct Entry {
     id: StreamId,
@@ -94,7 +51,9 @@ enum ReadKind {
     Gap,
 }
 
-type ReadDone = (Vec<(u32, ReadKind, StreamId)>, Option<Vec<LogPage>>);
+/// A slot that is read for, and the stream that it held then.
+type ReadSlot = (u32, ReadKind, StreamId);
+type ReadDone = (Vec<ReadSlot>, Option<Vec<LogPage>>);
 
 /// The owner's tables: plain, touched by its task only.
 pub(super) struct Owner {
@@ -343,99 +302,6 @@ impl Owner {
                 entry.reader_left(lane, Instant::now());
             }
         }
-    }
-
-    /// Chooses what to read next: heads of newborns first, then gaps whose patience is over, all in one statement.
-    fn next_read(&mut self, now: Instant) -> Option<(Vec<(u32, ReadKind, StreamId)>, Vec<LogRead>)> {
-        if now < self.read_after {
-            return None;
-        }
-        let mut slots = Vec::new();
-        let mut reads = Vec::new();
-        let limit = u32::try_from(self.shared.limits.ring_events_max).unwrap_or(u32::MAX);
-        for slot in self.newborns.iter().copied().take(READ_MAX_STREAMS) {
-            let Some(entry) = self.entries[slot as usize].as_ref() else { continue };
-            let head = entry.waiting.iter().map(|attach| attach.head).max().unwrap_or(0);
-            let next = entry.waiting.iter().map(|attach| attach.next).min().unwrap_or(1);
-            // What the first readers need, as far as the ring holds it: a storm of them then costs one read.
-            let after = next.saturating_sub(1).max(head.saturating_sub(u64::from(limit))).min(head);
-            reads.push(LogRead { stream: entry.id.clone(), after, limit });
-            slots.push((slot, ReadKind::Birth, entry.id.clone()));
-        }
-        self.open.retain(|slot| {
-            self.entries[*slot as usize]
-                .as_ref()
-                .is_some_and(|entry| entry.sequencer.want(GAP_PATIENCE) != Want::Nothing)
-        });
-        for slot in &self.open {
-            let Some(entry) = self.entries[*slot as usize].as_mut() else { continue };
-            let Want::EventsAfter(after, due) = entry.sequencer.want(GAP_PATIENCE) else { continue };
-            if due > now || reads.len() >= READ_MAX_STREAMS {
-                continue;
-            }
-            entry.sequencer.reading();
-            self.shared.metrics.gaps.add(1);
-            reads.push(LogRead { stream: entry.id.clone(), after, limit });
-            slots.push((*slot, ReadKind::Gap, entry.id.clone()));
-        }
-        (!reads.is_empty()).then_some((slots, reads))
-    }
-
-    fn read_done(&mut self, (slots, pages): ReadDone, now: Instant) {
-        let Some(pages) = pages else {
-            self.read_after = now + RETRY_PAUSE;
-            for (slot, kind, id) in slots {
-                if matches!(kind, ReadKind::Gap)
-                    && let Some(entry) = self.entry_if(slot, &id)
-                {
-                    entry.sequencer.page_failed(now);
-                }
-                self.open.insert(slot);
-            }
-            return;
-        };
-        for ((slot, kind, id), page) in slots.into_iter().zip(pages) {
-            let Some(entry) = self.entry_if(slot, &id) else { continue };
-            match kind {
-                ReadKind::Birth => {
-                    if entry.sequencer.delivered().is_none() {
-                        let complete = page.events.last().is_some_and(|event| event.seq() == page.last_seq);
-                        if complete {
-                            page.events.iter().for_each(|event| entry.ring.push(event));
-                        }
-                    }
-                    self.seed(slot, page.last_seq, now);
-                }
-                ReadKind::Gap => {
-                    let before = entry.sequencer.delivered();
-                    let ready = entry.sequencer.page(page.first_seq, page.last_seq, page.events, now);
-                    if ready.is_empty() && entry.sequencer.delivered() != before {
-                        // All of it was trimmed: no event will tell the lanes, so they are told by the head.
-                        let lanes = 0..entry.readers.len();
-                        self.overflowed.extend(lanes.map(|lane| (lane, slot)));
-                    }
-                    self.deliver(slot, ready);
-                }
-            }
-        }
-    }
-
-    /// The entry, unless the slot was given to another stream meanwhile.
-    fn entry_if(&mut self, slot: u32, id: &StreamId) -> Option<&mut Entry> {
-        self.entries.get_mut(slot as usize)?.as_mut().filter(|entry| entry.id == *id)
-    }
-
-    fn wake_at(&self, now: Instant, reading: bool) -> Instant {
-        let far = now + SWEEP_PERIOD;
-        let gaps = self.open.iter().filter_map(|slot| {
-            match self.entries[*slot as usize].as_ref()?.sequencer.want(GAP_PATIENCE) {
-                Want::EventsAfter(_, due) if !reading => Some(due.max(self.read_after)),
-                _ => None,
-            }
-        });
-        let newborn = (!reading && !self.newborns.is_empty()).then_some(self.read_after);
-        let overflow = (!self.overflowed.is_empty()).then_some(self.tell_at);
-        gaps.chain(newborn).chain(overflow).min().unwrap_or(far)
     }
 
     /// Tells lanes whose inbox was full how far their streams have come.

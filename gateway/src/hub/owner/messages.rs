@@ -1,0 +1,61 @@
+//! What an owner is told, and how it reads the log.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use hallway_protocol::frame::Reset;
+use hallway_protocol::{Seq, StreamId};
+
+use crate::hub::{Connection, ConnectionId, LiveEvent};
+
+/// A connection is to follow a stream.
+pub struct Attach {
+    pub stream: StreamId,
+    pub connection: Arc<Connection>,
+    /// The first number that it wants.
+    pub next: Seq,
+    /// The event that began the membership (0 for a user's own stream).
+    pub joined_seq: Seq,
+    /// Said before the first event.
+    pub reset: Option<Reset>,
+    /// The head as the caller's snapshot had it.
+    pub head: Seq,
+    /// Replaces what the pair was doing (`sync`); otherwise an attach of the same membership is ignored.
+    pub again: bool,
+}
+
+/// What an owner is told.
+pub(in crate::hub) enum OwnerMessage {
+    Committed(Vec<Arc<LiveEvent>>),
+    Heads(Vec<(StreamId, Seq)>),
+    /// Begin to listen to a stream, before a snapshot is read that will seed it.
+    Enter(StreamId),
+    Seed(StreamId, Seq),
+    Attach(Box<Attach>),
+    Gone(ConnectionId),
+    /// The store began another life: forget everything.
+    Clear,
+}
+
+/// What an owner reads from the log for itself.
+#[derive(Debug, Clone)]
+pub struct LogRead {
+    pub stream: StreamId,
+    pub after: Seq,
+    pub limit: u32,
+}
+
+/// What came back, in the order asked for.
+#[derive(Debug, Clone)]
+pub struct LogPage {
+    pub first_seq: Seq,
+    pub last_seq: Seq,
+    pub events: Vec<Arc<LiveEvent>>,
+}
+
+/// How an owner reads the log. `None`: it failed and was reported; try again later.
+pub trait LogReader: Send + Sync {
+    /// Reads events of several streams in one snapshot.
+    fn read(&self, reads: Vec<LogRead>) -> Pin<Box<dyn Future<Output = Option<Vec<LogPage>>> + Send + '_>>;
+}

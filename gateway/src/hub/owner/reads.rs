@@ -1,0 +1,106 @@
+//! What an owner reads from the log for itself: heads of newborn streams, and gaps.
+
+use std::time::Instant;
+
+use hallway_protocol::StreamId;
+
+use super::sequencer::Want;
+use super::{Entry, GAP_PATIENCE, LogRead, Owner, RETRY_PAUSE, ReadDone, ReadKind, ReadSlot, SWEEP_PERIOD};
+
+/// Streams in one read of the log.
+const READ_MAX_STREAMS: usize = 256;
+
+impl Owner {
+    /// Chooses what to read next: heads of newborns first, then gaps whose patience is over, all in one statement.
+    pub(super) fn next_read(&mut self, now: Instant) -> Option<(Vec<ReadSlot>, Vec<LogRead>)> {
+        if now < self.read_after {
+            return None;
+        }
+        let mut slots = Vec::new();
+        let mut reads = Vec::new();
+        let limit = u32::try_from(self.shared.limits.ring_events_max).unwrap_or(u32::MAX);
+        for slot in self.newborns.iter().copied().take(READ_MAX_STREAMS) {
+            let Some(entry) = self.entries[slot as usize].as_ref() else { continue };
+            let head = entry.waiting.iter().map(|attach| attach.head).max().unwrap_or(0);
+            let next = entry.waiting.iter().map(|attach| attach.next).min().unwrap_or(1);
+            // What the first readers need, as far as the ring holds it: a storm of them then costs one read.
+            let after = next.saturating_sub(1).max(head.saturating_sub(u64::from(limit))).min(head);
+            reads.push(LogRead { stream: entry.id.clone(), after, limit });
+            slots.push((slot, ReadKind::Birth, entry.id.clone()));
+        }
+        self.open.retain(|slot| {
+            self.entries[*slot as usize]
+                .as_ref()
+                .is_some_and(|entry| entry.sequencer.want(GAP_PATIENCE) != Want::Nothing)
+        });
+        for slot in &self.open {
+            let Some(entry) = self.entries[*slot as usize].as_mut() else { continue };
+            let Want::EventsAfter(after, due) = entry.sequencer.want(GAP_PATIENCE) else { continue };
+            if due > now || reads.len() >= READ_MAX_STREAMS {
+                continue;
+            }
+            entry.sequencer.reading();
+            self.shared.metrics.gaps.add(1);
+            reads.push(LogRead { stream: entry.id.clone(), after, limit });
+            slots.push((*slot, ReadKind::Gap, entry.id.clone()));
+        }
+        (!reads.is_empty()).then_some((slots, reads))
+    }
+
+    pub(super) fn read_done(&mut self, (slots, pages): ReadDone, now: Instant) {
+        let Some(pages) = pages else {
+            self.read_after = now + RETRY_PAUSE;
+            for (slot, kind, id) in slots {
+                if matches!(kind, ReadKind::Gap)
+                    && let Some(entry) = self.entry_if(slot, &id)
+                {
+                    entry.sequencer.page_failed(now);
+                }
+                self.open.insert(slot);
+            }
+            return;
+        };
+        for ((slot, kind, id), page) in slots.into_iter().zip(pages) {
+            let Some(entry) = self.entry_if(slot, &id) else { continue };
+            match kind {
+                ReadKind::Birth => {
+                    if entry.sequencer.delivered().is_none() {
+                        let complete = page.events.last().is_some_and(|event| event.seq() == page.last_seq);
+                        if complete {
+                            page.events.iter().for_each(|event| entry.ring.push(event));
+                        }
+                    }
+                    self.seed(slot, page.last_seq, now);
+                }
+                ReadKind::Gap => {
+                    let before = entry.sequencer.delivered();
+                    let ready = entry.sequencer.page(page.first_seq, page.last_seq, page.events, now);
+                    if ready.is_empty() && entry.sequencer.delivered() != before {
+                        // All of it was trimmed: no event will tell the lanes, so they are told by the head.
+                        let lanes = 0..entry.readers.len();
+                        self.overflowed.extend(lanes.map(|lane| (lane, slot)));
+                    }
+                    self.deliver(slot, ready);
+                }
+            }
+        }
+    }
+
+    /// The entry, unless the slot was given to another stream meanwhile.
+    fn entry_if(&mut self, slot: u32, id: &StreamId) -> Option<&mut Entry> {
+        self.entries.get_mut(slot as usize)?.as_mut().filter(|entry| entry.id == *id)
+    }
+
+    pub(super) fn wake_at(&self, now: Instant, reading: bool) -> Instant {
+        let far = now + SWEEP_PERIOD;
+        let gaps = self.open.iter().filter_map(|slot| {
+            match self.entries[*slot as usize].as_ref()?.sequencer.want(GAP_PATIENCE) {
+                Want::EventsAfter(_, due) if !reading => Some(due.max(self.read_after)),
+                _ => None,
+            }
+        });
+        let newborn = (!reading && !self.newborns.is_empty()).then_some(self.read_after);
+        let overflow = (!self.overflowed.is_empty()).then_some(self.tell_at);
+        gaps.chain(newborn).chain(overflow).min().unwrap_or(far)
+    }
+}
