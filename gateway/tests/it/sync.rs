@@ -171,3 +171,27 @@ async fn in_a_sync_a_message_comes_as_it_is_now_and_deleted_text_is_gone() {
         assert_eq!((&history["messages"][0]["deleted"], &history["messages"][0]["text"]), (&json!(true), &json!("")));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_does_not_end_before_its_events_however_busy_the_other_rooms_are() {
+    let node = TestNode::start(|_| {}).await;
+    let mut seat = room_with(&node, 10).await;
+    seat.events("lobby", 3..=10).await;
+    let mut busy = node.connect("ben").await;
+    busy.create("busy", "public").await;
+    seat.join("busy").await;
+    for _ in 0..50 {
+        let mut ids = Vec::new();
+        for _ in 0..10 {
+            ids.push(busy.send("message.send", json!({"room": "busy", "text": "x"})).await);
+        }
+        let position = json!({"stream": "room:lobby", "epoch": seat.welcome.epoch.as_str(), "seq": 0});
+        seat.done("sync", json!({"positions": [position]})).await;
+        seat.synced().await;
+        assert_eq!(seat.unread_events_of("lobby"), 10, "all events come before sync_end");
+        seat.events("lobby", 1..=10).await;
+        for id in ids {
+            busy.answer(id).await.unwrap();
+        }
+    }
+}
