@@ -69,8 +69,15 @@ impl Service {
             }
             Command::ReadMark(mark) => {
                 let mark = Mark { user: actor.connection.user.clone(), room: mark.room, seq: mark.seq };
-                let marks = self.inner.marks.clone();
-                later(async move { marks.mark(mark).await.map(Reply::ReadMark) })
+                let service = self.clone();
+                later(async move {
+                    let (user, room) = (mark.user.clone(), mark.room.clone());
+                    match service.inner.marks.mark(mark).await {
+                        Ok(Some(marked)) => Ok(Reply::ReadMark(marked)),
+                        Ok(None) => Err(service.not_for(&user, &room).await),
+                        Err(error) => Err(error),
+                    }
+                })
             }
             Command::RoomList(_) | Command::RoomMembers(_) | Command::MessageHistory(_) => self.read(actor, command),
             Command::Hello(_) | Command::Sync(_) | Command::AuthRefresh(_) => {
@@ -108,8 +115,8 @@ impl Service {
 
     fn ephemeral(&self, actor: &Actor, room: &RoomId, frame: ServerFrame, reply: Reply) -> Answer {
         let Some(membership) = self.inner.hub.membership(&actor.connection.user, room) else {
-            let message = "no such room, or you are not a member of it";
-            return Answer::Now(Err(ErrorBody::new(ErrorCode::NotFound, message)));
+            let (service, user, room) = (self.clone(), actor.connection.user.clone(), room.clone());
+            return later(async move { Err(service.not_for(&user, &room).await) });
         };
         if membership.role < Role::Member {
             return Answer::Now(Err(answers::refusal(hallway_store::Refusal::Forbidden)));
@@ -145,14 +152,27 @@ impl Service {
             Command::RoomMembers(list) => {
                 let after = text_cursor(Cursor::Members, list.cursor.as_deref(), UserId::new)?;
                 let limit = list.limit.unwrap_or(PAGE_LIMIT_DEFAULT);
-                let query = MemberQuery { room: list.room, after, limit };
-                let page = store.members(user, query).await.map_err(failed)?.ok_or_else(not_found)?;
+                let query = MemberQuery { room: list.room.clone(), after, limit };
+                let Some(page) = store.members(user, query).await.map_err(failed)? else {
+                    return Err(self.not_for(user, &list.room).await);
+                };
                 let last = page.members.last().filter(|_| page.more);
                 let next = last.map(|member| Cursor::Members.encode_text(member.user.as_str()));
                 Ok(Reply::RoomMembers(Members { next, members: page.members }))
             }
             Command::MessageHistory(history) => self.answer_history(user, history).await,
             _ => Err(ErrorBody::new(ErrorCode::Internal, "not a reading command")),
+        }
+    }
+
+    /// Why somebody who is no member is refused: whether a private room exists is nobody else's business.
+    async fn not_for(&self, user: &UserId, room: &RoomId) -> ErrorBody {
+        let timeout = std::time::Duration::from_millis(self.inner.limits.store_timeout_ms);
+        match tokio::time::timeout(timeout, self.inner.store.room(user, room)).await {
+            Ok(Ok(Some(_))) => answers::refusal(hallway_store::Refusal::NotAMember),
+            Ok(Ok(None)) => answers::refusal(hallway_store::Refusal::RoomNotFound),
+            Ok(Err(error)) => failed(error),
+            Err(_) => answers::unavailable(),
         }
     }
 
@@ -164,8 +184,10 @@ impl Service {
             Direction::Newer => HistoryFrom::After(at),
         };
         let limit = history.limit.unwrap_or(PAGE_LIMIT_DEFAULT);
-        let query = HistoryQuery { room: history.room, from, limit };
-        let page = self.inner.store.history(user, query).await.map_err(failed)?.ok_or_else(not_found)?;
+        let query = HistoryQuery { room: history.room.clone(), from, limit };
+        let Some(page) = self.inner.store.history(user, query).await.map_err(failed)? else {
+            return Err(self.not_for(user, &history.room).await);
+        };
         let first = page.messages.first().filter(|_| page.older).map(|message| Cursor::Older.encode_seq(message.seq));
         let last = page.messages.last().filter(|_| page.newer).map(|message| Cursor::Newer.encode_seq(message.seq));
         Ok(Reply::MessageHistory(HistoryPage { older: first, newer: last, messages: page.messages }))
@@ -263,10 +285,6 @@ fn body_hash(command: &Command) -> [u8; BODY_HASH_BYTES] {
 
 fn later(future: impl Future<Output = Result<Reply, ErrorBody>> + Send + 'static) -> Answer {
     Answer::Later(Box::pin(future))
-}
-
-fn not_found() -> ErrorBody {
-    ErrorBody::new(ErrorCode::NotFound, "no such room, or none that you may see")
 }
 
 fn bad_cursor(error: InvalidCursor) -> ErrorBody {

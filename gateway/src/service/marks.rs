@@ -22,7 +22,8 @@ const QUEUE_MAX_MARKS: usize = 4096;
 const BATCH_MAX_MARKS: usize = 500;
 
 type Key = (UserId, RoomId);
-type Answer = Result<Marked, ErrorBody>;
+/// `None`: not a member.
+type Answer = Result<Option<Marked>, ErrorBody>;
 
 struct Pending {
     seq: Seq,
@@ -122,10 +123,10 @@ impl MarksTask {
         let mut events = Vec::new();
         for ((key, pending), result) in due.into_iter().zip(batch.results) {
             let answer = match result {
-                None => Err(ErrorBody::new(ErrorCode::NotFound, "no such room, or you are not a member of it")),
+                None => Ok(None),
                 Some(marked) => {
                     events.extend(marked.event.map(|event| Arc::new(LiveEvent::new(event))));
-                    Ok(Marked { read_seq: marked.read_seq, unread: marked.unread })
+                    Ok(Some(Marked { read_seq: marked.read_seq, unread: marked.unread }))
                 }
             };
             for reply in pending.replies {

@@ -17,6 +17,8 @@ mod hostile;
 mod http;
 mod limits;
 mod recovery;
+mod rights;
 mod slow_store;
 mod sync;
+mod transcript;
 mod wrong_input;
