@@ -8,11 +8,15 @@ mod fault_store;
 mod node;
 #[path = "../support/seat.rs"]
 mod seat;
+#[path = "../support/witness.rs"]
+mod witness;
 
 mod auth;
 mod backlog;
 mod devices;
 mod drain;
+mod fire;
+mod heavy_storm;
 mod hostile;
 mod http;
 mod limits;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hallway_gateway::config::{Config, Secret};
 use hallway_gateway::server::{DrainReport, Node, open_store};
+use hallway_store::Store;
 use loadtest_client::token::{Claims, mint, sign};
 use loadtest_client::{ConnectOptions, Connection};
 use tempfile::TempDir;
@@ -23,8 +24,30 @@ pub(crate) const SECRET: &[u8] = b"integration-tests-only-0123456789abcdef";
 /// A running node and its directory.
 pub(crate) struct TestNode {
     node: Node,
+    house: House,
+}
+
+/// What outlives a node: its configuration and its data.
+struct House {
     config: Config,
-    data_dir: Arc<TempDir>,
+    _data_dir: TempDir,
+}
+
+impl House {
+    async fn launch(self, store: Option<Arc<dyn Store>>) -> TestNode {
+        let (config, secret) = (self.config.clone(), Secret::new(SECRET));
+        let node = match store {
+            None => Node::start(config, &secret).await.unwrap(),
+            Some(store) => Node::start_with_store(config, &secret, store).await.unwrap(),
+        };
+        TestNode { node, house: self }
+    }
+
+    async fn launch_with_faults(self) -> (TestNode, Arc<FaultStore>) {
+        let store = Arc::new(FaultStore::new(open_store(&self.config).await.unwrap()));
+        let node = self.launch(Some(Arc::clone(&store) as _)).await;
+        (node, store)
+    }
 }
 
 /// An answer over plain HTTP.
@@ -38,38 +61,37 @@ pub(crate) struct HttpAnswer {
 impl TestNode {
     /// A node with the default limits but for what `change` changes.
     pub(crate) async fn start(change: impl FnOnce(&mut Config)) -> Self {
-        let data_dir = Arc::new(TempDir::new().unwrap());
-        let mut config = Config::default();
-        config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        config.server.admin_listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        config.server.data_dir = data_dir.path().to_owned();
-        config.server.lanes = 2;
-        change(&mut config);
-        let node = Node::start(config.clone(), &Secret::new(SECRET)).await.unwrap();
-        Self { node, config, data_dir }
+        Self::prepare(change).launch(None).await
     }
 
     /// The same, on a store that can be told to be slow or to fail.
     pub(crate) async fn start_with_faults(change: impl FnOnce(&mut Config)) -> (Self, Arc<FaultStore>) {
-        let data_dir = Arc::new(TempDir::new().unwrap());
+        Self::prepare(change).launch_with_faults().await
+    }
+
+    /// Drains the node and starts it again on the same data, on other ports.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { node, house } = self;
+        node.drain().await;
+        house.launch(None).await
+    }
+
+    /// The same, on a store that can be told to be slow or to fail.
+    pub(crate) async fn restart_with_faults(self) -> (Self, Arc<FaultStore>) {
+        let Self { node, house } = self;
+        node.drain().await;
+        house.launch_with_faults().await
+    }
+
+    fn prepare(change: impl FnOnce(&mut Config)) -> House {
+        let data_dir = TempDir::new().unwrap();
         let mut config = Config::default();
         config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.server.admin_listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.server.data_dir = data_dir.path().to_owned();
         config.server.lanes = 2;
         change(&mut config);
-        let store = Arc::new(FaultStore::new(open_store(&config).await.unwrap()));
-        let handed: Arc<dyn hallway_store::Store> = Arc::clone(&store) as _;
-        let node = Node::start_with_store(config.clone(), &Secret::new(SECRET), handed).await.unwrap();
-        (Self { node, config, data_dir }, store)
-    }
-
-    /// Drains the node and starts it again on the same data, on other ports.
-    pub(crate) async fn restart(self) -> Self {
-        let Self { node, config, data_dir } = self;
-        node.drain().await;
-        let node = Node::start(config.clone(), &Secret::new(SECRET)).await.unwrap();
-        Self { node, config, data_dir }
+        House { config, _data_dir: data_dir }
     }
 
     /// Drains the node.
