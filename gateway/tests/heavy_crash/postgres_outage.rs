@@ -12,7 +12,7 @@ const OUTAGES: u32 = 2;
 /// How long Postgres stays away: longer than the bound on an error.
 const OUTAGE: Duration = Duration::from_secs(5);
 /// The promise is three seconds; the rest is a busy machine.
-const ERROR_WITHIN: Duration = Duration::from_millis(3000 + 1500);
+const ERROR_WITHIN: Duration = Duration::from_millis(3000 + 750);
 const READY_AGAIN_WITHIN: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
