@@ -22,6 +22,19 @@ const LATE_BATCHES_MAX: usize = 64;
 /// Between attempts to learn what became of a batch of unknown outcome.
 const HEADS_RETRY_PAUSE: Duration = Duration::from_millis(250);
 
+/// A batch that failed after this share of the store's time-out was left waiting.
+const LEFT_WAITING_SHARE: u32 = 3;
+
+/// What became of a part of a batch.
+enum Part {
+    /// Everybody has an answer.
+    Settled,
+    /// The same, but the store let them wait for it in vain.
+    LeftWaiting,
+    /// Refused as a whole, and more than one: to be halved.
+    Refused(Vec<Entry>),
+}
+
 /// What a write came to.
 pub(super) type Written = Result<Committed, ErrorBody>;
 
@@ -97,24 +110,46 @@ impl WriterTask {
                 // Sessions end first; what they handed over was taken by the arm above.
                 () = self.tasks.stopped() => entries.close(),
             }
-            self.write(std::mem::take(&mut batch)).await;
+            if self.write(std::mem::take(&mut batch)).await {
+                self.refuse_waiting(&mut entries);
+            }
         }
     }
 
-    /// Commits a batch; one that the store refuses for its data is halved until the culprit stands alone.
-    async fn write(&self, batch: Vec<Entry>) {
+    /// What queued up behind a batch that the store left waiting is told now: after a second wait of that length the
+    /// error would come too late.
+    fn refuse_waiting(&self, entries: &mut mpsc::Receiver<Entry>) {
+        for _ in 0..entries.len() {
+            let Ok(entry) = entries.try_recv() else { return };
+            let _ = entry.reply.send(Err(answers::unavailable()));
+        }
+    }
+
+    /// Commits a batch; one that the store refuses for its data is halved until the culprit stands alone. Says whether
+    /// the store left it waiting.
+    async fn write(&self, batch: Vec<Entry>) -> bool {
         let mut parts = VecDeque::from([batch]);
         while let Some(part) = parts.pop_front() {
             let part = self.drop_overdue(part);
             if part.is_empty() {
                 continue;
             }
-            if let Some(mut refused) = self.write_part(part).await {
-                let second = refused.split_off(refused.len() / 2);
-                parts.push_front(second);
-                parts.push_front(refused);
+            match self.write_part(part).await {
+                Part::Settled => {}
+                Part::LeftWaiting => {
+                    for part in parts {
+                        refuse(part, &answers::unavailable());
+                    }
+                    return true;
+                }
+                Part::Refused(mut first) => {
+                    let second = first.split_off(first.len() / 2);
+                    parts.push_front(second);
+                    parts.push_front(first);
+                }
             }
         }
+        false
     }
 
     fn drop_overdue(&self, part: Vec<Entry>) -> Vec<Entry> {
@@ -126,8 +161,7 @@ impl WriterTask {
         in_time
     }
 
-    /// Gives the entries back when the store refused them as a whole and there is more than one.
-    async fn write_part(&self, part: Vec<Entry>) -> Option<Vec<Entry>> {
+    async fn write_part(&self, part: Vec<Entry>) -> Part {
         let writes: Vec<Write> = part.iter().map(|entry| entry.write.clone()).collect();
         let streams: Vec<StreamId> = writes.iter().map(|write| StreamId::Room(write.action.room().clone())).collect();
         self.metrics.commit_batch_writes.record(writes.len());
@@ -141,7 +175,7 @@ impl WriterTask {
             Ok(Ok(batch)) => self.acknowledge(part, batch).await,
             Ok(Err(StoreError::Refused(cause))) => {
                 if part.len() > 1 {
-                    return Some(part);
+                    return Part::Refused(part);
                 }
                 warn!(%cause, "the store refused a write");
                 refuse(part, &answers::store_error(&StoreError::Refused(cause)));
@@ -152,14 +186,18 @@ impl WriterTask {
                 if matches!(failure, StoreError::OutcomeUnknown(_)) {
                     self.look_for(streams);
                 }
+                if begun.elapsed() > self.store_timeout / LEFT_WAITING_SHARE {
+                    return Part::LeftWaiting;
+                }
             }
             Err(_) => {
                 error!(writes = part.len(), "the store did not answer in time; the outcome is unknown");
                 refuse(part, &answers::unknown());
                 self.await_late(commit, streams);
+                return Part::LeftWaiting;
             }
         }
-        None
+        Part::Settled
     }
 
     async fn acknowledge(&self, part: Vec<Entry>, batch: CommitBatch) {

@@ -90,7 +90,10 @@ impl<O: Observer> Task<O> {
                 _ => {}
             }
         }
-        self.state.send_replace(State::Closed(reason));
+        // Who waits for the end may rely on the observer's having seen everything, and being gone.
+        let Self { observer, state, .. } = self;
+        drop(observer);
+        state.send_replace(State::Closed(reason));
     }
 
     async fn session(&mut self, mut connection: Connection, welcome: Welcome) -> Ended {
