@@ -315,3 +315,13 @@ fn every_key_is_documented() {
         }
     }
 }
+
+#[test]
+fn every_limit_is_proved_by_the_test_that_it_names() {
+    let tests: Vec<String> = files("gateway", "rs").iter().map(|path| read(path)).collect();
+    for row in Limits::TABLE {
+        let (plain, heavy) = (format!("fn {}()", row.test), format!("fn heavy_{}()", row.test));
+        let proved = tests.iter().any(|text| text.contains(&plain) || text.contains(&heavy));
+        assert!(proved, "{}: there is no test {}", row.name, row.test);
+    }
+}

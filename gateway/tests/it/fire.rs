@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use hallway_gateway::config::Config;
 use hallway_protocol::{Role, RoomId, Visibility};
 use loadtest_client::ledger::{Ledger, Recorder};
 use rand::rngs::StdRng;
@@ -34,9 +35,32 @@ fn joined(recorder: &mut Recorder, witness: &Witness, seq: u64) {
     recorder.joined(&room_stream(ROOM), &witness.user, seq);
 }
 
+/// Every buffer as small as it may be: whatever is rare elsewhere happens all the time.
+fn tiny(config: &mut Config) {
+    let limits = &mut config.limits;
+    limits.lane_inbox_max = 16;
+    limits.backlog_max_bytes = 16_384;
+    limits.socket_send_buffer_bytes = 4096;
+    limits.ring_events_max = 2;
+    // Not tiny: a reader must be able to read faster than others write.
+    limits.page_events_max = 200;
+    limits.held_events_max = 1;
+    limits.stream_linger_ms = 0;
+    limits.requests_in_flight_max = 8;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_reconnects_under_fire_leave_no_gap() {
-    let node = TestNode::start(|_| {}).await;
+    reconnects_under_fire(|_| {}).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_reconnects_under_fire_leave_no_gap_where_every_buffer_is_tiny() {
+    reconnects_under_fire(tiny).await;
+}
+
+async fn reconnects_under_fire(change: impl FnOnce(&mut Config)) {
+    let node = TestNode::start(change).await;
     let ledger = Ledger::new();
     ledger.history_is_for_all(room_stream(ROOM));
     let room = RoomId::new(ROOM).unwrap();
@@ -118,10 +142,19 @@ async fn churn(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_who_come_and_go_get_every_event_of_their_time_and_no_other() {
+    members_come_and_go(|_| {}).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_who_come_and_go_get_the_same_where_every_buffer_is_tiny() {
+    members_come_and_go(tiny).await;
+}
+
+async fn members_come_and_go(change: impl FnOnce(&mut Config)) {
     let seed: u64 = rand::random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let node = TestNode::start(|_| {}).await;
+    let node = TestNode::start(change).await;
     let ledger = Ledger::new();
     let room = RoomId::new(ROOM).unwrap();
     let mut recorder = ledger.recorder();

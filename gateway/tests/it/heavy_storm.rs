@@ -1,10 +1,10 @@
 //! A storm of reconnects: what many miss is read from the store once.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hallway_protocol::codec::Received;
 use hallway_protocol::{Epoch, Position, ServerFrame};
-use loadtest_client::Connection;
+use loadtest_client::{ConnectOptions, Connection};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -14,6 +14,20 @@ use crate::seat::room_stream;
 const CLIENTS: u64 = 2000;
 const MISSED: u64 = 20;
 const READS_MAX: usize = 20;
+
+/// As clients do: one that is refused for now comes back.
+async fn connect(options: &ConnectOptions) -> Connection {
+    let begun = Instant::now();
+    loop {
+        match Connection::open(options).await {
+            Ok((connection, _)) => return connection,
+            Err(error) if error.retryable() && begun.elapsed() < PATIENCE * 4 => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
 
 /// All clients connect at once and read what they missed; they stay connected until the last has it.
 async fn storm(node: &TestNode, epoch: &Epoch, head: u64) {
@@ -27,7 +41,7 @@ async fn storm(node: &TestNode, epoch: &Epoch, head: u64) {
         let mut options = node.options(&user).positions(positions);
         options.timeout = PATIENCE * 4;
         clients.spawn(async move {
-            let (mut connection, _) = Connection::open(&options).await.unwrap();
+            let mut connection = connect(&options).await;
             let mut next = head - MISSED + 1;
             loop {
                 match connection.receive_within(PATIENCE * 4).await.unwrap() {

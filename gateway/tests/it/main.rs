@@ -15,6 +15,7 @@ mod auth;
 mod backlog;
 mod devices;
 mod drain;
+mod encodings;
 mod fire;
 mod heavy_storm;
 mod hostile;

@@ -1,0 +1,142 @@
+//! JSON and postcard clients in one room, requests that are sent without waiting, goodbyes, and a restored store.
+
+use futures_util::{SinkExt, StreamExt};
+use hallway_protocol::codec::Codec;
+use hallway_protocol::frame::ResetReason;
+use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::node::{PATIENCE, TestNode};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_encodings_see_the_same_room() {
+    let node = TestNode::start(|_| {}).await;
+    let mut text = node.connect("ada").await;
+    let mut binary = node.connect_with(&node.options("ben").codec(Codec::Postcard)).await;
+    text.create("lobby", "public").await;
+    binary.join("lobby").await;
+    text.event("lobby", 3).await;
+    let full = json!({"room": "lobby", "text": "Ωμέγα 🌹", "mentions": ["ben"], "meta": {"a": [1, 2.5, null]}});
+    let sent = text.done("message.send", full).await;
+    binary.done("message.react", json!({"room": "lobby", "id": sent["id"], "emoji": "🌹"})).await;
+    let events = text.events("lobby", 4..=5).await;
+    assert_eq!(binary.events("lobby", 4..=5).await, events);
+    let history = json!({"room": "lobby", "direction": "newer"});
+    assert_eq!(text.done("message.history", history.clone()).await, binary.done("message.history", history).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_sees_what_was_sent_before_it_without_waiting() {
+    let node = TestNode::start(|_| {}).await;
+    let mut seat = node.connect("ada").await;
+    let mut reads = Vec::new();
+    seat.send("room.create", json!({"room": "lobby", "visibility": "public"})).await;
+    for number in 1..=20 {
+        seat.send("message.send", json!({"room": "lobby", "text": format!("message {number}")})).await;
+        let history = json!({"room": "lobby", "direction": "older", "limit": 1});
+        reads.push((number, seat.send("message.history", history).await));
+    }
+    for (number, id) in reads {
+        let page = seat.answer(id).await.unwrap();
+        let newest = page["messages"][0]["ordinal"].as_u64().unwrap();
+        assert!(newest >= number, "message {number} was sent before, the newest seen is {newest}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_pages_meet_without_overlap_in_both_directions() {
+    let node = TestNode::start(|_| {}).await;
+    let mut seat = node.connect("ada").await;
+    seat.create("lobby", "public").await;
+    for number in 1..=25 {
+        seat.say("lobby", &format!("message {number}")).await;
+    }
+    for direction in ["older", "newer"] {
+        let mut seen = Vec::new();
+        let mut cursor = json!(null);
+        loop {
+            let arguments = json!({"room": "lobby", "direction": direction, "limit": 10, "cursor": cursor});
+            let page = seat.done("message.history", arguments).await;
+            let mut seqs: Vec<u64> =
+                page["messages"].as_array().unwrap().iter().map(|message| message["seq"].as_u64().unwrap()).collect();
+            assert!(seqs.is_sorted());
+            if direction == "older" {
+                seqs.extend(std::mem::take(&mut seen));
+                seen = seqs;
+            } else {
+                seen.extend(seqs);
+            }
+            cursor = page[direction].clone();
+            if cursor.is_null() {
+                break;
+            }
+        }
+        assert_eq!(seen, (3..=27).collect::<Vec<u64>>(), "{direction}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_goodbye_is_answered_and_counted_as_the_clients_own() {
+    let node = TestNode::start(|_| {}).await;
+    let socket = tokio::net::TcpStream::connect(node.address()).await.unwrap();
+    let (mut socket, _) = tokio_tungstenite::client_async(node.url(), socket).await.unwrap();
+    let hello = json!({"id": 1, "command": {"hello": {"token": node.token("ada")}}});
+    socket.send(Message::text(hello.to_string())).await.unwrap();
+    socket.send(Message::Close(None)).await.unwrap();
+    let goodbye = async {
+        while let Some(message) = socket.next().await {
+            if message.unwrap().is_close() {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(tokio::time::timeout(PATIENCE, goodbye).await.unwrap(), "the goodbye is answered");
+    node.metric_until("hallway_connections_closed_total", "reason=\"client\"", |closed| closed == 1.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_began_a_new_life_sends_everybody_through_a_fresh_hello() {
+    let (node, store) = TestNode::start_with_faults(|_| {}).await;
+    let mut ada = node.connect("ada").await;
+    ada.create("lobby", "public").await;
+    ada.say("lobby", "before").await;
+    let old = ada.at("lobby", 3);
+    let epoch = hallway_store::Upkeep::new_epoch(&*store).await.unwrap();
+    assert_eq!(ada.end().await.code, Some(4008));
+    let mut ada = node.connect_with(&node.options("ada").positions(vec![old])).await;
+    assert_eq!(ada.welcome.epoch, epoch);
+    let reset = ada.reset("lobby").await;
+    assert_eq!((reset.reason, reset.epoch), (ResetReason::Epoch, epoch));
+    assert_eq!(ada.say("lobby", "after").await, 4);
+    ada.event("lobby", 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_reader_that_is_removed_gets_everything_up_to_that_and_nothing_after() {
+    let node = TestNode::start(|config| {
+        config.limits.backlog_max_bytes = 16_384;
+        config.limits.socket_send_buffer_bytes = 8192;
+    })
+    .await;
+    let mut ada = node.connect("ada").await;
+    ada.create("lobby", "private").await;
+    let mut options = node.options("sleeper");
+    options.receive_buffer_bytes = Some(4096);
+    let mut sleeper = node.connect_with(&options).await;
+    let invite = json!({"room": "lobby", "user": "sleeper", "role": "member"});
+    let joined = ada.done("room.invite", invite).await["seq"].as_u64().unwrap();
+    let text = "x".repeat(8000);
+    while node.metric("hallway_lagging_total").await < 1.0 {
+        ada.say("lobby", &text).await;
+    }
+    let remove = json!({"room": "lobby", "user": "sleeper"});
+    let removed = ada.done("room.remove", remove).await["seq"].as_u64().unwrap();
+    for _ in 0..10 {
+        ada.say("lobby", "a secret of those who stayed").await;
+    }
+    sleeper.events("lobby", joined..=removed).await;
+    sleeper.ping().await;
+    assert_eq!(sleeper.unread_events_of("lobby"), 0);
+    assert_eq!(node.metric("hallway_backlog_bytes").await, 0.0);
+}
