@@ -96,8 +96,9 @@ limits! {
     backlog_max_bytes: "bytes" = 262144 in 16384..=16777216,
         reached: "its streams turn Behind and are read from the log later", metric: "hallway_lagging_total",
         test: "a_reader_that_stops_costs_nobody_else_anything";
-    /// The kernel's send buffer of one connection.
-    socket_send_buffer_bytes: "bytes" = 65536 in 4096..=4194304,
+    /// The kernel's send buffer of one connection, as the kernel counts it (about half of it is payload). Smaller than two
+    /// segments, a page of a sync waits for the client's delayed acknowledgement, 40 ms at a time.
+    socket_send_buffer_bytes: "bytes" = 262144 in 4096..=4194304,
         reached: "bytes wait in the backlog", metric: "hallway_backlog_bytes",
         test: "a_reader_that_stops_costs_nobody_else_anything";
     /// Bytes waiting for all clients of the node together.

@@ -242,6 +242,21 @@ impl Outbound {
         self.wake.notify_one();
     }
 
+    /// Asks to close, and forgets at once what waits, but for the frame at the front (some of it may be with the client):
+    /// for a connection that is closed because its backlog costs too much. Its client resumes from its positions.
+    pub fn give_up(&self, code: CloseCode) {
+        let mut state = self.state();
+        state.close.get_or_insert(code);
+        let front = state.frames.front().cloned();
+        let kept = front.as_ref().map_or(0, Bytes::len);
+        let freed = state.bytes - kept;
+        state.frames = front.into_iter().collect();
+        state.bytes = kept;
+        self.budget.sub(freed);
+        self.metrics.backlog_bytes.add(-(freed as i64));
+        self.wake.notify_one();
+    }
+
     /// The code to close with, once asked for.
     #[must_use]
     pub fn close_requested(&self) -> Option<CloseCode> {

@@ -26,6 +26,7 @@ use tokio::net::TcpStream;
 
 use crate::config::ServerConfig;
 use crate::session::Sessions;
+use crate::tasks::Tasks;
 use crate::telemetry::Exporter;
 
 /// What the routes need.
@@ -45,8 +46,9 @@ pub enum Listener {
 type Body = Full<Bytes>;
 
 impl Routes {
-    /// Serves one TCP connection until it ends or becomes a session.
-    pub async fn serve(self: Arc<Self>, socket: TcpStream, listener: Listener) {
+    /// Serves one TCP connection until it ends or becomes a session. After `stop` only what was begun is finished; the
+    /// admin's listener stops last, so that a node that is draining says that it is not ready.
+    pub async fn serve(self: Arc<Self>, socket: TcpStream, listener: Listener, stop: Tasks) {
         let timeout = Duration::from_millis(self.sessions.service.limits().hello_timeout_ms);
         let routes = Arc::clone(&self);
         let service = service_fn(move |request| {
@@ -63,7 +65,7 @@ impl Routes {
         tokio::select! {
             // A client that sends no whole request, or hangs up, is nobody's fault.
             _ = connection.as_mut() => {}
-            () = self.sessions.tasks.stopped() => {
+            () = stop.stopped() => {
                 connection.as_mut().graceful_shutdown();
                 let _ = tokio::time::timeout(timeout, connection).await;
             }

@@ -29,12 +29,11 @@ fn close_oldest(hub: &Hub, budget: &Budget) {
         .filter_map(|connection| Some((connection.outbound.stalled_since()?, connection)))
         .collect();
     waiting.sort_by_key(|(since, _)| *since);
-    let mut excess = budget.excess_bytes();
     for (_, connection) in waiting {
-        if excess == 0 {
+        if budget.excess_bytes() == 0 {
             return;
         }
-        excess = excess.saturating_sub(connection.outbound.backlog_bytes() as u64);
-        connection.outbound.request_close(CloseCode::MemoryBudget);
+        // What waits is freed at once, not when the connection has ended: otherwise the next slowest would follow.
+        connection.outbound.give_up(CloseCode::MemoryBudget);
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn accept(listener: TcpListener, routes: Arc<Routes>, kind: Listener,
             match accepted {
                 Ok((socket, _)) => {
                     prepare(&socket, write_timeout);
-                    owner.spawn(Arc::clone(&routes).serve(socket, kind));
+                    owner.spawn(Arc::clone(&routes).serve(socket, kind, stop.clone()));
                 }
                 Err(error) => {
                     warn!(%error, "accepting a connection failed");

@@ -84,9 +84,27 @@ impl Node {
     /// # Errors
     /// [`ServeError`] when the store cannot be used or an address is taken.
     pub async fn start(config: Config, secret: &Secret) -> Result<Self, ServeError> {
-        let public = listen::bind(config.server.listen, "listen", &config.limits)?;
-        let admin = listen::bind(config.server.admin_listen, "admin-listen", &config.limits)?;
+        // An address that is taken is told before the store is touched.
+        let listeners = bind(&config)?;
         let store = open_store(&config).await?;
+        Self::start_on(config, secret, listeners, store).await
+    }
+
+    /// The same on a store that is open already.
+    ///
+    /// # Errors
+    /// [`ServeError`] when the store cannot be used or an address is taken.
+    pub async fn start_with_store(config: Config, secret: &Secret, store: Arc<dyn Store>) -> Result<Self, ServeError> {
+        let listeners = bind(&config)?;
+        Self::start_on(config, secret, listeners, store).await
+    }
+
+    async fn start_on(
+        config: Config,
+        secret: &Secret,
+        (public, admin): (TcpListener, TcpListener),
+        store: Arc<dyn Store>,
+    ) -> Result<Self, ServeError> {
         check_durability(&*store).await?;
         let epoch = store.epoch().await?;
         let (metrics, exporter) = Metrics::new()?;
@@ -142,6 +160,13 @@ impl Node {
     pub fn service(&self) -> &Service {
         &self.sessions.service
     }
+}
+
+/// The listeners for clients and for operators.
+fn bind(config: &Config) -> Result<(TcpListener, TcpListener), ServeError> {
+    let public = listen::bind(config.server.listen, "listen", &config.limits)?;
+    let admin = listen::bind(config.server.admin_listen, "admin-listen", &config.limits)?;
+    Ok((public, admin))
 }
 
 fn local_address(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {

@@ -8,7 +8,7 @@ use hallway_protocol::frame::SyncEnd;
 use hallway_protocol::{Position, Seq, ServerFrame, StreamId};
 
 use super::pairs::Step;
-use super::tables::append;
+use super::tables::{Target, append};
 use super::{Lane, PageForPair};
 use crate::connection::data_frame;
 use crate::hub::LiveEvent;
@@ -91,31 +91,37 @@ impl Lane {
         }
     }
 
-    /// Notes whether a stream has reached its target; `None` looks at all of them.
+    /// Notes whether a stream has reached its target; `None` looks at all of them. Says `sync_end` for each sync whose
+    /// streams all have, in the order of the syncs.
     pub(super) fn check_watch(&mut self, slot: u32, stream_slot: Option<u32>) {
-        let Some(follower) = self.followers[slot as usize].as_mut() else { return };
-        let Some(watch) = follower.watch.as_mut() else { return };
-        let reached = |stream_slot: u32, targets: &mut HashMap<StreamId, Seq>| {
-            let Some(stream) = self.streams[stream_slot as usize].as_ref() else { return };
-            let Some(target) = targets.get(&stream.id).copied() else { return };
-            if stream.pairs.iter().any(|pair| pair.slot == slot && pair.next() > target) {
-                targets.remove(&stream.id);
+        let mut look_at = stream_slot;
+        loop {
+            let Some(follower) = self.followers[slot as usize].as_mut() else { return };
+            let Some(watch) = follower.watches.front_mut() else { return };
+            let reached = |stream_slot: u32, targets: &mut HashMap<StreamId, Target>| {
+                let Some(stream) = self.streams[stream_slot as usize].as_ref() else { return };
+                let Some(target) = targets.get(&stream.id).filter(|target| target.attached) else { return };
+                if stream.pairs.iter().any(|pair| pair.slot == slot && pair.next() > target.seq) {
+                    targets.remove(&stream.id);
+                }
+            };
+            match look_at {
+                Some(stream_slot) => reached(stream_slot, &mut watch.targets),
+                None => follower.streams.iter().for_each(|stream_slot| reached(*stream_slot, &mut watch.targets)),
             }
-        };
-        match stream_slot {
-            Some(stream_slot) => reached(stream_slot, &mut watch.targets),
-            None => follower.streams.iter().for_each(|stream_slot| reached(*stream_slot, &mut watch.targets)),
+            if !watch.targets.is_empty() || !follower.pending.is_empty() {
+                return;
+            }
+            self.end_watch(slot);
+            // The next one was not looked at before.
+            look_at = None;
         }
-        self.end_watch(slot);
     }
 
-    /// Says `sync_end` once every stream has reached its target.
-    pub(super) fn end_watch(&mut self, slot: u32) {
+    /// Says `sync_end` for the oldest sync.
+    fn end_watch(&mut self, slot: u32) {
         let Some(follower) = self.followers[slot as usize].as_mut() else { return };
-        let Some(watch) = follower.watch.take_if(|watch| watch.targets.is_empty() && follower.pending.is_empty())
-        else {
-            return;
-        };
+        let Some(watch) = follower.watches.pop_front() else { return };
         let position = |stream: &StreamId| -> Option<Seq> {
             let stream = self.streams[*self.stream_of.get(stream)? as usize].as_ref()?;
             stream.pairs.iter().find(|pair| pair.slot == slot).map(|pair| pair.next() - 1)

@@ -7,7 +7,7 @@ mod catch_up;
 mod pairs;
 mod tables;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use hallway_protocol::frame::Reset;
 use hallway_protocol::{Epoch, Seq, ServerFrame, StreamId};
 
 use self::pairs::{Pair, Step};
-use self::tables::{Follower, Stream, Watch, advance_cursor, append, insert, touch};
+use self::tables::{Follower, Stream, advance_cursor, append, insert, touch};
 use super::{Connection, ConnectionId, Inbox, LiveEvent, Ring};
 use crate::connection::{Encoded, data_frame};
 use crate::tasks::Tasks;
@@ -124,9 +124,8 @@ impl Lane {
                 if let Some(slot) = self.follower_of.get(&connection).copied()
                     && let Some(follower) = self.followers[slot as usize].as_mut()
                 {
-                    let streams = targets.keys().cloned().collect();
-                    follower.watch = Some(Box::new(Watch { epoch, targets, streams, begun }));
-                    self.end_watch(slot);
+                    follower.watch(epoch, targets, begun);
+                    self.check_watch(slot, None);
                 }
             }
             LaneMessage::Ephemeral { stream, frame, except } => self.ephemeral(&stream, &frame, except),
@@ -140,7 +139,7 @@ impl Lane {
             streams: Vec::new(),
             pending: Vec::new(),
             pending_of: Vec::new(),
-            watch: None,
+            watches: VecDeque::new(),
             touched: false,
             ending: false,
         };
@@ -173,6 +172,7 @@ impl Lane {
             let frame = data_frame(follower.connection.codec, &ServerFrame::Reset(reset));
             follower.connection.outbound.push(frame);
         }
+        follower.attached(&attach.stream);
         let pair = Pair::new(slot, attach.next, attach.joined_seq, stream.cursor);
         match stream.pairs.iter_mut().find(|pair| pair.slot == slot) {
             Some(present) => *present = pair,
@@ -312,9 +312,7 @@ impl Lane {
         let Some(id) = self.streams[stream_slot as usize].as_ref().map(|stream| stream.id.clone()) else { return };
         if let Some(follower) = self.followers[slot as usize].as_mut() {
             follower.streams.retain(|stream| *stream != stream_slot);
-            if let Some(watch) = follower.watch.as_mut() {
-                watch.targets.remove(&id);
-            }
+            follower.unwatch(&id);
         }
         self.remove_pair(stream_slot, slot);
     }

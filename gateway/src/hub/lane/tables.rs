@@ -1,6 +1,6 @@
 //! Plain tables of a lane: slots that are used again, so that a pair is a few bytes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,13 +10,17 @@ use hallway_protocol::{Epoch, Seq, StreamId};
 use super::pairs::Pair;
 use crate::hub::{Connection, LiveEvent, Ring};
 
+/// Syncs of one connection that are told apart while they overlap.
+const WATCHES_MAX: usize = 16;
+
 pub(super) struct Follower {
     pub(super) connection: Arc<Connection>,
     pub(super) streams: Vec<u32>,
     pub(super) pending: Vec<Bytes>,
     /// Stream slot and number of each pending frame; number 0: may be dropped.
     pub(super) pending_of: Vec<(u32, Seq)>,
-    pub(super) watch: Option<Box<Watch>>,
+    /// Syncs that have not ended, in the order in which they were asked for.
+    pub(super) watches: VecDeque<Watch>,
     pub(super) touched: bool,
     /// A removal of this person is among the pending frames.
     pub(super) ending: bool,
@@ -24,9 +28,49 @@ pub(super) struct Follower {
 
 pub(super) struct Watch {
     pub(super) epoch: Epoch,
-    pub(super) targets: HashMap<StreamId, Seq>,
+    pub(super) targets: HashMap<StreamId, Target>,
     pub(super) streams: Vec<StreamId>,
     pub(super) begun: Instant,
+}
+
+/// Where a stream must come to before a sync ends.
+pub(super) struct Target {
+    pub(super) seq: Seq,
+    /// The attach that the sync is about has come. What the pair did before it (it may have been further) does not count.
+    pub(super) attached: bool,
+}
+
+impl Follower {
+    /// A sync began. Beyond a bound it ends together with the one before it.
+    pub(super) fn watch(&mut self, epoch: Epoch, targets: HashMap<StreamId, Seq>, begun: Instant) {
+        let streams: Vec<StreamId> = targets.keys().cloned().collect();
+        let targets = targets.into_iter().map(|(stream, seq)| (stream, Target { seq, attached: false }));
+        if self.watches.len() >= WATCHES_MAX
+            && let Some(last) = self.watches.back_mut()
+        {
+            last.targets.extend(targets);
+            last.streams.extend(streams);
+            last.streams.sort();
+            last.streams.dedup();
+            return;
+        }
+        self.watches.push_back(Watch { epoch, targets: targets.collect(), streams, begun });
+    }
+
+    /// An attach came: the first sync that waits for one of this stream has it.
+    pub(super) fn attached(&mut self, stream: &StreamId) {
+        let mut targets = self.watches.iter_mut().filter_map(|watch| watch.targets.get_mut(stream));
+        if let Some(target) = targets.find(|target| !target.attached) {
+            target.attached = true;
+        }
+    }
+
+    /// The stream is no longer this connection's: no sync waits for it.
+    pub(super) fn unwatch(&mut self, stream: &StreamId) {
+        for watch in &mut self.watches {
+            watch.targets.remove(stream);
+        }
+    }
 }
 
 pub(super) struct Stream {
