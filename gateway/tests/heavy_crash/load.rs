@@ -380,4 +380,6 @@ impl Sender {
 pub(crate) fn expect_clean(verdict: &Verdict, what: &str) {
     println!("{what}: {:?}", verdict.counts);
     assert!(verdict.is_clean(), "{what}: the ledger is not clean: {verdict:#?}");
+    // Each is repeated until it is done, and nothing is wrong with any of them.
+    assert_eq!(verdict.counts.acknowledged, verdict.counts.publishes, "{what}: not every message was taken at last");
 }
