@@ -116,7 +116,7 @@ impl Node {
         let lanes = config.server.lanes_in_force();
         let hub = Hub::start(lanes, epoch, limits.clone(), Arc::clone(&metrics), log, &core);
         let service = Service::start(Arc::clone(&store), hub, limits.clone(), metrics, &core);
-        service.start_upkeep(config.retention.max_age_hours, &core);
+        service.start_upkeep(config.retention.max_age_hours, &core).await?;
         let budget = Arc::new(Budget::new(limits.backlogs_max_bytes));
         janitor::start(service.hub().clone(), Arc::clone(&budget), &core);
         let authenticator = Authenticator::new(secret, &config.auth);

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hallway_store::TailCursor;
+use hallway_store::{StoreError, TailCursor};
 use tracing::{error, info, warn};
 
 use super::Service;
@@ -24,17 +24,22 @@ pub struct Readiness {
 }
 
 impl Service {
-    /// Starts the housekeeping; it ends with `tasks`. `max_age_hours` 0 keeps events for ever.
-    pub fn start_upkeep(&self, max_age_hours: u64, tasks: &Tasks) {
+    /// Starts the housekeeping; it ends with `tasks`. `max_age_hours` 0 keeps events for ever. Returns when the tail is
+    /// followed: what is committed from then on, by whomever, is found.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn start_upkeep(&self, max_age_hours: u64, tasks: &Tasks) -> Result<(), StoreError> {
+        let cursor = self.inner.store.tail(TailCursor::default()).await?.next;
         let (service, stop) = (self.clone(), tasks.clone());
-        tasks.spawn(async move { service.follow_tail(stop).await });
+        tasks.spawn(async move { service.follow_tail(cursor, stop).await });
         let (service, stop) = (self.clone(), tasks.clone());
         tasks.spawn(async move { service.trim_loop(max_age_hours, stop).await });
+        Ok(())
     }
 
     /// The tail makes delivery exact: a commit whose publisher died, or that nobody was told of, is found here.
-    async fn follow_tail(&self, tasks: Tasks) {
-        let mut cursor = TailCursor::default();
+    async fn follow_tail(&self, mut cursor: TailCursor, tasks: Tasks) {
         let timeout = Duration::from_millis(self.inner.limits.store_timeout_ms);
         loop {
             tokio::select! {

@@ -25,7 +25,7 @@ const READ_BUFFER_BYTES: usize = 1024;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for the client to hang up after our close frame.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
-/// When drained clients come back: spread over this time.
+/// When clients that were sent away together come back: spread over this time.
 const RECONNECT_SPREAD_MS: u64 = 2000;
 
 /// A connection after its upgrade.
@@ -132,7 +132,11 @@ impl Line {
     pub(super) async fn finish(mut self, end: End) {
         if let End::Close(code) = end {
             let reconnect_after_ms = code.reconnect().then(|| match code {
-                CloseCode::Draining => rand::rng().random_range(0..RECONNECT_SPREAD_MS),
+                // Many are told so at once: they come back one after the other.
+                CloseCode::Draining
+                | CloseCode::StoreUnavailable
+                | CloseCode::EpochChanged
+                | CloseCode::MemoryBudget => rand::rng().random_range(0..RECONNECT_SPREAD_MS),
                 _ => 0,
             });
             let reason = code.reason().to_owned();

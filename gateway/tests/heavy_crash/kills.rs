@@ -14,8 +14,12 @@ use crate::setting;
 const KILLS_DEFAULT: u64 = 20;
 /// One kill in this many comes while the node starts.
 const KILLS_PER_KILLED_START: u32 = 4;
+/// After one kill in this many a reader starts again as well.
+const KILLS_PER_RESTARTED_READER: u32 = 4;
 /// Starts of a node that was never there before that are killed.
 const VIRGIN_KILLS: u32 = 3;
+/// At least one kill in this many must meet messages on their way.
+const BITING_SHARE: u64 = 3;
 /// How long a node may take to acknowledge again after a start.
 const TALKS_AGAIN_WITHIN: Duration = Duration::from_secs(60);
 
@@ -49,20 +53,25 @@ async fn kill_again_and_again(settings: Settings, what: &str) {
     let mut load = Load::enter(&node.settings, Size::default()).await;
     load.talk(seed, Bite::UnknownOutcome);
     let began = Instant::now();
-    let (mut during_start, mut without_unknown) = (0, 0);
+    let (mut during_start, mut bit, mut unknown_before) = (0, 0, 0);
     for kill in 1..=kills {
-        let unknown = load.counters().unknown.load(Ordering::Relaxed);
         if random.random_ratio(1, KILLS_PER_KILLED_START) {
             during_start += 1;
             pause(&mut random, 0..300).await;
         } else {
             node.wait_ready(READY_WITHIN).await;
+            if random.random_ratio(1, KILLS_PER_RESTARTED_READER) {
+                load.restart_a_reader(&mut random).await;
+            }
             load.wait_for_acknowledgements(1, TALKS_AGAIN_WITHIN).await;
             pause(&mut random, 50..900).await;
         }
+        // What the kill before this one left unknown is known as such by now.
+        let unknown = load.counters().unknown.load(Ordering::Relaxed);
+        bit += u64::from(unknown > unknown_before);
+        unknown_before = unknown;
         node.kill9();
         node.start();
-        without_unknown += u64::from(load.counters().unknown.load(Ordering::Relaxed) == unknown);
         if kill.is_multiple_of(20) {
             println!("{what}: {kill} kills after {:.1?}, {} acknowledged", began.elapsed(), load.acknowledged());
         }
@@ -73,7 +82,9 @@ async fn kill_again_and_again(settings: Settings, what: &str) {
     let (unknown, refused) = (&load.counters().unknown, &load.counters().refused);
     let (unknown, refused) = (unknown.load(Ordering::Relaxed), refused.load(Ordering::Relaxed));
     println!("{what}: {kills} kills in {took:.1?}, {during_start} of them during start");
-    println!("{what}: attempts of unknown outcome {unknown}, refused {refused}; {without_unknown} kills before any");
+    bit += u64::from(unknown > unknown_before);
+    println!("{what}: {bit} kills met messages on their way; attempts of unknown outcome {unknown}, refused {refused}");
+    assert!(bit * BITING_SHARE >= kills, "only {bit} of {kills} kills met a message on its way: the run proves little");
     expect_clean(&load.finish().await, what);
 }
 

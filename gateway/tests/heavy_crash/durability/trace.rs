@@ -1,4 +1,4 @@
-//! Pure: reads what strace wrote, and judges the order of syncs and acknowledgements.
+//! Reads what strace wrote, and judges the order of syncs and acknowledgements.
 //!
 //! With -f a call may be told in two lines (`<unfinished ...>`, `<... resumed>`). Each rule takes the stricter one: a
 //! write to a socket counts from its first line, a sync from its last one.
