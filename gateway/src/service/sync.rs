@@ -58,6 +58,24 @@ impl Service {
         Ok(SyncStart { state })
     }
 
+    /// Whether a stream is this person's now, as the store says, by a membership that began no later than the event after
+    /// `seq`. `None` when the store did not answer; it was logged.
+    pub async fn is_member_since(&self, user: &UserId, stream: &StreamId, seq: Seq) -> Option<bool> {
+        let StreamId::Room(room) = stream else { return Some(true) };
+        let timeout = std::time::Duration::from_millis(self.inner.limits.store_timeout_ms);
+        match tokio::time::timeout(timeout, self.inner.store.room(user, room)).await {
+            Ok(Ok(view)) => {
+                let member = view.and_then(|view| view.member);
+                Some(member.is_some_and(|member| member.joined_seq <= seq + 1))
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "reading a membership failed");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
     /// Attaches a connection to all its streams after its hello was answered.
     pub fn begin(&self, connection: &Arc<Connection>, start: &SyncStart, positions: &[Position], limit: Option<u32>) {
         let known: HashMap<RoomId, Seq> =

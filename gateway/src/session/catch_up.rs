@@ -6,8 +6,8 @@ use hallway_protocol::Epoch;
 use hallway_protocol::frame::{Reset, ResetReason};
 use hallway_store::PageRequest;
 
-use crate::hub::{Behind, Connection, Hub, LogPage, PageForPair};
-use crate::service::PageReader;
+use crate::hub::{Behind, Connection, LogPage, PageForPair};
+use crate::service::{PageReader, Service};
 
 /// Streams read in one go.
 const STREAMS_MAX: usize = 64;
@@ -23,35 +23,46 @@ pub(super) fn next(connection: &Connection) -> Option<Vec<Behind>> {
     (!behind.is_empty()).then_some(behind)
 }
 
-/// Reads the pages. The streams come back with them, or alone when the log could not be read.
+/// Reads the pages, ready for the lane.
+///
+/// # Errors
+/// The streams come back when the store could not be read; it was logged.
 pub(super) async fn read(
+    service: Service,
     reader: PageReader,
+    connection: Arc<Connection>,
     behind: Vec<Behind>,
-    page_events_max: u64,
-) -> (Vec<Behind>, Option<Vec<LogPage>>) {
+) -> Result<Vec<PageForPair>, Vec<Behind>> {
+    let page_events_max = service.limits().page_events_max;
     let share = page_events_max / behind.len().max(1) as u64;
     let limit = u32::try_from(share.max(EVENTS_MIN_PER_STREAM).min(page_events_max)).unwrap_or(u32::MAX);
     let requests = behind
         .iter()
         .map(|behind| PageRequest { stream: behind.stream.clone(), after: behind.next.saturating_sub(1), limit })
         .collect();
-    let pages = reader.pages(requests).await;
-    (behind, pages)
-}
-
-/// Hands the pages to the lane, which alone appends them.
-pub(super) fn hand_over(hub: &Hub, connection: &Arc<Connection>, behind: Vec<Behind>, pages: Vec<LogPage>) {
-    let epoch = hub.epoch();
-    for (behind, page) in behind.into_iter().zip(pages) {
-        let reset = reset_of(&behind, &page, &epoch);
-        hub.page(PageForPair {
+    let Some(pages) = reader.pages(requests).await else { return Err(behind) };
+    let epoch = service.hub().epoch();
+    let mut handed = Vec::with_capacity(behind.len());
+    for (wanted, page) in behind.iter().zip(pages) {
+        let reset = reset_of(wanted, &page, &epoch);
+        let gone = match &reset {
+            None => false,
+            // What was trimmed may have held this person's removal, after which nothing is theirs.
+            Some(reset) => match service.is_member_since(&connection.user, &wanted.stream, reset.seq).await {
+                Some(still) => !still,
+                None => return Err(behind),
+            },
+        };
+        handed.push(PageForPair {
             connection: connection.id,
-            stream: behind.stream,
-            from: behind.next,
+            stream: wanted.stream.clone(),
+            from: wanted.next,
             reset,
+            gone,
             events: page.events,
         });
     }
+    Ok(handed)
 }
 
 /// A page that does not begin where it should, or is empty below the head, is a reset: never a silent hole.

@@ -19,13 +19,13 @@ use super::rate::Rate;
 use super::{End, Sessions, catch_up};
 use crate::auth::{Identity, now_ms};
 use crate::connection::ping_frame;
-use crate::hub::{Behind, Connection, LogPage};
+use crate::hub::{Behind, Connection, PageForPair};
 use crate::service::{Actor, Answer, Service, SyncStart};
 
 /// Pause after the log could not be read.
 const READ_RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-type Pages = (Vec<Behind>, Option<Vec<LogPage>>);
+type Pages = Result<Vec<PageForPair>, Vec<Behind>>;
 type InFlight = Pin<Box<dyn Future<Output = Finished> + Send>>;
 
 /// A command that was carried out (or refused).
@@ -278,22 +278,23 @@ impl Identified {
     }
 
     fn next_pages(&self) -> Option<Pin<Box<dyn Future<Output = Pages> + Send>>> {
-        let behind = catch_up::next(&self.actor.connection)?;
-        let reader = self.sessions.reader.clone();
-        let page_events_max = self.sessions.service.limits().page_events_max;
+        let connection = Arc::clone(&self.actor.connection);
+        let behind = catch_up::next(&connection)?;
+        let (service, reader) = (self.sessions.service.clone(), self.sessions.reader.clone());
         Some(Box::pin(async move {
-            let read = catch_up::read(reader, behind, page_events_max).await;
-            if read.1.is_none() {
+            let read = catch_up::read(service, reader, connection, behind).await;
+            if read.is_err() {
                 tokio::time::sleep(READ_RETRY_PAUSE).await;
             }
             read
         }))
     }
 
-    fn hand_over(&self, (behind, pages): Pages) {
+    /// The lane alone appends what was read.
+    fn hand_over(&self, pages: Pages) {
         match pages {
-            Some(pages) => catch_up::hand_over(self.sessions.service.hub(), &self.actor.connection, behind, pages),
-            None => self.actor.connection.ask_again(behind),
+            Ok(pages) => pages.into_iter().for_each(|page| self.sessions.service.hub().page(page)),
+            Err(behind) => self.actor.connection.ask_again(behind),
         }
     }
 }

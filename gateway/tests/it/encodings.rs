@@ -7,6 +7,7 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::node::{PATIENCE, TestNode};
+use crate::seat::room_stream;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_encodings_see_the_same_room() {
@@ -139,4 +140,45 @@ async fn a_slow_reader_that_is_removed_gets_everything_up_to_that_and_nothing_af
     sleeper.ping().await;
     assert_eq!(sleeper.unread_events_of("lobby"), 0);
     assert_eq!(node.metric("hallway_backlog_bytes").await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_reader_whose_removal_was_trimmed_gets_nothing_from_after_it() {
+    let (node, store) = TestNode::start_with_faults(|config| {
+        config.limits.backlog_max_bytes = 16_384;
+        config.limits.socket_send_buffer_bytes = 8192;
+        config.limits.ring_max_bytes = 1024;
+    })
+    .await;
+    let mut ada = node.connect("ada").await;
+    ada.create("lobby", "private").await;
+    let mut options = node.options("sleeper");
+    options.receive_buffer_bytes = Some(4096);
+    let mut sleeper = node.connect_with(&options).await;
+    let invite = json!({"room": "lobby", "user": "sleeper", "role": "member"});
+    let joined = ada.done("room.invite", invite).await["seq"].as_u64().unwrap();
+    sleeper.event("lobby", joined).await;
+    let text = "x".repeat(8000);
+    while node.metric("hallway_lagging_total").await < 1.0 {
+        ada.say("lobby", &text).await;
+    }
+    let remove = json!({"room": "lobby", "user": "sleeper"});
+    let removed = ada.done("room.remove", remove).await["seq"].as_u64().unwrap();
+    let secrets = [ada.say("lobby", "a secret").await, ada.say("lobby", "another").await];
+    assert_eq!(secrets, [removed + 1, removed + 2]);
+    hallway_store::Upkeep::trim(&*store, &room_stream("lobby"), secrets[1]).await.unwrap();
+    store.take_page_requests();
+    // It reads on: first what waits for it, then the node reads the log for it, once.
+    let mut reads = Vec::new();
+    while reads.is_empty() {
+        sleeper.ping().await;
+        let requests = store.take_page_requests().into_iter();
+        reads.extend(requests.filter(|request| request.stream == room_stream("lobby")));
+    }
+    assert!(reads[0].after < removed, "the reader was not behind the removal: {reads:?}");
+    for _ in 0..50 {
+        sleeper.ping().await;
+    }
+    let seen = sleeper.unread_numbers_of("lobby");
+    assert!(seen.iter().all(|seq| *seq <= removed), "events from after the removal at {removed}: {seen:?}");
 }

@@ -179,9 +179,17 @@ impl Seat {
 
     /// Events of a room that came and that nobody has looked at.
     pub(crate) fn unread_events_of(&self, room: &str) -> usize {
+        self.unread_numbers_of(room).len()
+    }
+
+    /// Numbers of the room's events that came and that nobody has looked at.
+    pub(crate) fn unread_numbers_of(&self, room: &str) -> Vec<Seq> {
         let stream = room_stream(room);
-        let of_room = |frame: &&ServerFrame| matches!(frame, ServerFrame::Event(event) if event.stream == stream);
-        self.unread.iter().filter(of_room).count()
+        let number = |frame: &ServerFrame| match frame {
+            ServerFrame::Event(event) if event.stream == stream => Some(event.seq),
+            _ => None,
+        };
+        self.unread.iter().filter_map(number).collect()
     }
 
     /// A reset of the room that came already.

@@ -31,7 +31,13 @@ impl Lane {
             }
             return;
         }
+        if page.gone {
+            self.end_pair(stream_slot, slot);
+            self.check_watch(slot, None);
+            return;
+        }
         if let Some(reset) = page.reset {
+            self.metrics.resets.add(reset.reason);
             let seq = reset.seq;
             if let Some(follower) = self.followers[slot as usize].as_ref() {
                 let frame = data_frame(follower.connection.codec, &ServerFrame::Reset(reset));

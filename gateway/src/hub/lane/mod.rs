@@ -65,6 +65,8 @@ pub struct PageForPair {
     pub from: Seq,
     /// The log no longer has it: this is said first, and the pair goes on after it.
     pub reset: Option<Reset>,
+    /// The membership ended within what the log no longer has: nothing more is for this pair.
+    pub gone: bool,
     pub events: Vec<Arc<LiveEvent>>,
 }
 
