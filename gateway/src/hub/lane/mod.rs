@@ -6,6 +6,8 @@
 mod catch_up;
 mod pairs;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -161,9 +163,10 @@ impl Lane {
 
     fn attach(&mut self, attach: LaneAttach) {
         let Some(slot) = self.follower_of.get(&attach.connection).copied() else { return };
-        let stream_slot = self.stream_slot(&attach);
-        // What is pending for the old state of this pair must leave before the new state begins.
+        // What is pending for the old state of this pair must leave before the new state begins. It may end the pair, and
+        // with the last pair the stream's slot: so first this, then the slot.
         self.flush(slot);
+        let stream_slot = self.stream_slot(&attach);
         let Some(stream) = self.streams[stream_slot as usize].as_mut() else { return };
         if attach.cursor > stream.cursor {
             // Something before this attach did not fit into the inbox.
