@@ -38,6 +38,8 @@ pub enum LaneMessage {
     Event(Arc<LiveEvent>),
     /// Events up to here were sent, but may not have fitted into this inbox.
     Head(StreamId, Seq),
+    /// The stream's numbers mean nothing any more (a new epoch); its readers are being closed.
+    Drop(StreamId),
     /// What was read from the log for a pair that is Behind.
     Page(PageForPair),
     /// Tell the connection when it has everything up to these numbers. Comes before the attaches that it is about.
@@ -123,6 +125,7 @@ impl Lane {
             LaneMessage::Attach(attach) => self.attach(attach),
             LaneMessage::Event(event) => self.event(&event),
             LaneMessage::Head(stream, seq) => self.head(&stream, seq),
+            LaneMessage::Drop(stream) => self.drop_stream(&stream),
             LaneMessage::Page(page) => self.page(page),
             LaneMessage::Watch { connection, epoch, targets, begun } => {
                 if let Some(slot) = self.follower_of.get(&connection).copied()
@@ -243,6 +246,16 @@ impl Lane {
         let Some(slot) = self.stream_of.get(stream).copied() else { return };
         if let Some(stream) = self.streams[slot as usize].as_mut() {
             advance_cursor(stream, &self.followers, seq);
+        }
+    }
+
+    fn drop_stream(&mut self, stream: &StreamId) {
+        let Some(stream_slot) = self.stream_of.get(stream).copied() else { return };
+        let pairs = self.streams[stream_slot as usize].as_ref().map(|stream| stream.pairs.clone()).unwrap_or_default();
+        for pair in pairs {
+            // What is pending names the slot, which may soon be another stream's.
+            self.flush(pair.slot);
+            self.end_pair(stream_slot, pair.slot);
         }
     }
 

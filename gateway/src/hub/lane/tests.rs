@@ -138,6 +138,19 @@ fn who_is_removed_and_comes_back_within_one_drain_hears_both() {
     assert_eq!(scene.socket.said(), [1, -2, 3]);
 }
 
+#[test]
+fn numbers_of_an_old_epoch_do_not_hide_those_of_the_new() {
+    let mut scene = scene(1 << 16);
+    scene.socket.open(usize::MAX);
+    scene.attach(100, 0, 99, false);
+    scene.lane.take(LaneMessage::Event(note(100)));
+    scene.lane.take(LaneMessage::Drop(stream()));
+    scene.attach(8, 0, 7, true);
+    scene.lane.take(LaneMessage::Event(note(8)));
+    scene.lane.flush_touched();
+    assert_eq!(scene.socket.said(), [100, -7, 8]);
+}
+
 #[derive(Debug, Clone)]
 enum Turn {
     /// Events reach the lane; some are lost on the way to it.

@@ -335,7 +335,13 @@ impl Owner {
         }
     }
 
+    /// Everything here belongs to a store that is no more. The lanes forget with us, in order with what they are sent.
     fn clear(&mut self) {
+        for entry in self.entries.iter().flatten() {
+            for lane in &self.shared.lanes {
+                lane.push(LaneMessage::Drop(entry.id.clone()));
+            }
+        }
         self.shared.metrics.streams.add(-(self.slot_of.len() as i64));
         self.entries.clear();
         self.free.clear();
