@@ -55,7 +55,7 @@ impl Shared {
         self.owner(&attach.stream).push(OwnerMessage::Attach(Box::new(attach)));
     }
 
-    fn epoch(&self) -> Epoch {
+    pub(super) fn epoch(&self) -> Epoch {
         self.epoch.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -106,6 +106,7 @@ async fn answer(store: &dyn Store, timeout: Duration, metrics: &Metrics, asked: 
                 .pages
                 .into_iter()
                 .map(|page| LogPage {
+                    epoch: batch.epoch.clone(),
                     first_seq: page.head.first_seq,
                     last_seq: page.head.last_seq,
                     events: page.events.into_iter().map(|event| Arc::new(LiveEvent::new(event))).collect(),

@@ -42,6 +42,10 @@ pub(super) async fn read(
         .collect();
     let Some(pages) = reader.pages(requests).await else { return Err(behind) };
     let epoch = service.hub().epoch();
+    if pages.iter().any(|page| page.epoch != epoch) {
+        // The store began a new life; this connection is about to be told.
+        return Err(behind);
+    }
     let mut handed = Vec::with_capacity(behind.len());
     for (wanted, page) in behind.iter().zip(pages) {
         let reset = reset_of(wanted, &page, &epoch);

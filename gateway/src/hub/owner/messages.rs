@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use hallway_protocol::frame::Reset;
-use hallway_protocol::{Seq, StreamId};
+use hallway_protocol::{Epoch, Seq, StreamId};
 
 use crate::hub::{Connection, ConnectionId, LiveEvent};
 
@@ -49,6 +49,8 @@ pub struct LogRead {
 /// What came back, in the order asked for.
 #[derive(Debug, Clone)]
 pub struct LogPage {
+    /// The store's life that the numbers belong to.
+    pub epoch: Epoch,
     pub first_seq: Seq,
     pub last_seq: Seq,
     pub events: Vec<Arc<LiveEvent>>,

@@ -48,12 +48,14 @@ impl Owner {
     }
 
     pub(super) fn read_done(&mut self, (slots, pages): ReadDone, now: Instant) {
-        let Some(pages) = pages else {
+        // Pages of another epoch say nothing about our numbers: those of an old one were asked for before we forgot it, those
+        // of a new one come before we were told of it.
+        let epoch = self.shared.epoch();
+        let Some(pages) = pages.filter(|pages| pages.iter().all(|page| page.epoch == epoch)) else {
             self.read_after = now + RETRY_PAUSE;
             for (slot, kind, id) in slots {
-                if matches!(kind, ReadKind::Gap)
-                    && let Some(entry) = self.entry_if(slot, &id)
-                {
+                let Some(entry) = self.entry_if(slot, &id) else { continue };
+                if matches!(kind, ReadKind::Gap) {
                     entry.sequencer.page_failed(now);
                 }
                 self.open.insert(slot);
