@@ -84,12 +84,6 @@ impl Encoded {
         };
         cell.get_or_init(|| data_frame(codec, &self.content))
     }
-
-    /// Encoded bytes held so far, for bounds.
-    #[must_use]
-    pub fn held_bytes(&self) -> usize {
-        self.json.get().map_or(0, Bytes::len) + self.postcard.get().map_or(0, Bytes::len)
-    }
 }
 
 #[cfg(test)]

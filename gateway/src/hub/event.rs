@@ -62,10 +62,11 @@ impl LiveEvent {
         }
     }
 
-    /// An estimate of the memory that it takes, encodings included.
+    /// An estimate of the memory that it takes with both encodings, whether they are made yet or not: what is added to a
+    /// bound when it comes is what is taken off when it goes.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        self.size_bytes + self.frame.held_bytes()
+        self.size_bytes
     }
 }
 

@@ -52,7 +52,6 @@ impl Ring {
         inner.events.push_back(Arc::clone(event));
         while inner.events.len() > self.events_max || (inner.bytes > self.bytes_max && inner.events.len() > 1) {
             if let Some(oldest) = inner.events.pop_front() {
-                // An encoding may have been added since it was counted; the count is an estimate and never underflows.
                 inner.bytes = inner.bytes.saturating_sub(oldest.size_bytes());
             }
         }
@@ -109,5 +108,52 @@ fn tombstone(message: &Message) -> Message {
         deleted: true,
         version: message.version + 1,
         ..message.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test panics")]
+    use hallway_protocol::codec::Codec;
+    use hallway_protocol::{StreamId, UserId};
+
+    use super::*;
+
+    fn message(seq: Seq, bytes: usize) -> Arc<LiveEvent> {
+        let message = Message {
+            id: MessageId::generate(),
+            seq,
+            ordinal: seq,
+            sender: UserId::new("ada").unwrap(),
+            at_ms: 0,
+            text: "x".repeat(bytes),
+            reply_to: None,
+            mentions: Vec::new(),
+            meta: None,
+            version: 1,
+            edited_at_ms: None,
+            deleted: false,
+            reactions: Vec::new(),
+        };
+        let body = EventBody::MessageCreated(MessageCreated { message });
+        Arc::new(LiveEvent::new(Event { stream: StreamId::System, seq, at_ms: 0, body }))
+    }
+
+    #[test]
+    fn the_count_of_bytes_holds_although_events_are_encoded_after_they_came() {
+        let (metrics, _) = Metrics::new().unwrap();
+        let ring = Ring::new(1000, 100_000, Arc::clone(&metrics));
+        for seq in 1..=500 {
+            let event = message(seq, 1000);
+            ring.push(&event);
+            Codec::ALL.iter().for_each(|codec| drop(event.frame().bytes(*codec).clone()));
+            let kept = ring.inner.lock().unwrap().events.iter().map(|event| event.size_bytes()).sum::<usize>();
+            assert_eq!(usize::try_from(metrics.ring_bytes.get()).unwrap(), kept, "after {seq} events");
+            assert!(kept <= 100_000, "{kept} bytes after {seq} events");
+        }
+        let held: usize = Codec::ALL.iter().map(|codec| message(1, 1000).frame().bytes(*codec).len()).sum();
+        assert!(message(1, 1000).size_bytes() >= 1000 + held, "the estimate covers both encodings");
+        drop(ring);
+        assert_eq!(metrics.ring_bytes.get(), 0);
     }
 }
