@@ -52,6 +52,9 @@ pub fn check(command: &Command) -> Checked {
         Command::Sync(sync) => positions(&sync.positions).and_then(|()| limit(sync.limit, &SYNC_LIMIT)),
         Command::AuthRefresh(refresh) => token(Some(&refresh.token)),
         Command::RoomCreate(create) => channel_id(&create.room).and_then(|()| room_name(create.name.as_deref())),
+        Command::RoomUpdate(update) if update.name.is_none() && update.visibility.is_none() => {
+            refuse("nothing to change: give name or visibility".to_owned())
+        }
         Command::RoomUpdate(update) => room_name(update.name.as_deref()),
         Command::RoomList(list) => cursor(list.cursor.as_deref()).and_then(|()| limit(list.limit, &PAGE_LIMIT)),
         Command::RoomMembers(list) => cursor(list.cursor.as_deref()).and_then(|()| limit(list.limit, &PAGE_LIMIT)),

@@ -87,6 +87,15 @@ fn a_room_name_has_at_most_200_bytes_and_no_control_character() {
 }
 
 #[test]
+fn an_update_that_changes_nothing_is_refused() {
+    passes(json!({"room.update": {"nonce": "n", "room": "a", "visibility": "private"}}));
+    refused(
+        json!({"room.update": {"nonce": "n", "room": "a"}}),
+        "room.update: nothing to change: give name or visibility",
+    );
+}
+
+#[test]
 fn ids_of_direct_rooms_cannot_be_taken_by_a_channel() {
     let create = |room: &str| json!({"room.create": {"nonce": "n", "room": room, "visibility": "public"}});
     passes(create("dm"));
