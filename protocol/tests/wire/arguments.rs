@@ -44,7 +44,8 @@ fn positions(count: usize) -> Value {
 
 #[test]
 fn every_sample_is_within_the_limits() {
-    for (name, request) in samples::requests() {
+    // A room.update with neither field is a sample of the encoding; it asks for nothing, and is refused below.
+    for (name, request) in samples::requests().into_iter().filter(|(name, _)| name != "room.update bare") {
         assert_eq!(check(&request.command), Ok(()), "{name}");
     }
 }
