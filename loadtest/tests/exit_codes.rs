@@ -9,8 +9,24 @@ use std::time::Duration;
 
 use fake_node::{FakeNode, Misbehaviour, SECRET, eventually, start};
 
-/// Runs the tool with small numbers, on another thread: the node lives on this one.
+/// Runs that a busy machine starved, and that therefore judge nothing, are done again this often.
+const STARVED_RUNS_MAX: usize = 20;
+/// What the tool says when it was starved itself.
+const BOTTLENECK: i32 = 4;
+
+/// Runs the tool with small numbers until the machine lets it judge.
 async fn loadtest(node: &FakeNode, more: &[&str]) -> Output {
+    for _ in 1..STARVED_RUNS_MAX {
+        let output = loadtest_once(node, more).await;
+        if output.status.code() != Some(BOTTLENECK) {
+            return output;
+        }
+    }
+    loadtest_once(node, more).await
+}
+
+/// Runs the tool on another thread: the node lives on this one.
+async fn loadtest_once(node: &FakeNode, more: &[&str]) -> Output {
     let secret = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(secret.path(), SECRET).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
