@@ -31,8 +31,10 @@ pub use model::*;
 /// The streams: the one way in, and the reads that sync rests on.
 #[async_trait]
 pub trait Log: Send + Sync {
-    /// Carries out a batch in order, in one transaction, durable when it returns. Each write is accepted or refused on
-    /// its own; a refusal leaves nothing behind. At most [`BATCH_MAX_WRITES`] writes.
+    /// Carries out a batch, durable when it returns: the writes of one room, and those of one actor, in their order. Each
+    /// is accepted or refused on its own; a refusal leaves nothing behind. At most [`BATCH_MAX_WRITES`] writes. A back end
+    /// may use several transactions (Postgres: one for each run of like writes); a failure after the first of them is an
+    /// unknown outcome of the whole batch.
     ///
     /// Sender, role and archived state are checked under the lock that numbers the event; a nonce seen within the dedup
     /// window returns its first result (`repeated`), also when the sender has since lost the right, and

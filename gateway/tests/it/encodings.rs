@@ -1,13 +1,14 @@
 //! JSON and postcard clients in one room, requests that are sent without waiting, goodbyes, and a restored store.
 
 use futures_util::{SinkExt, StreamExt};
+use hallway_protocol::Seq;
 use hallway_protocol::codec::Codec;
 use hallway_protocol::frame::ResetReason;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::node::{PATIENCE, TestNode};
-use crate::seat::room_stream;
+use crate::seat::{Seat, room_stream};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_encodings_see_the_same_room() {
@@ -113,18 +114,14 @@ async fn a_store_that_began_a_new_life_sends_everybody_through_a_fresh_hello() {
     ada.event("lobby", 4).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_reader_that_is_removed_gets_everything_up_to_that_and_nothing_after() {
-    let node = TestNode::start(|config| {
-        config.limits.backlog_max_bytes = 16_384;
-        config.limits.socket_send_buffer_bytes = 8192;
-    })
-    .await;
+/// A sleeper joins a private room, reads nothing until it lags, and is then removed by ada. Returns both, and the numbers of
+/// the joining and of the removal.
+async fn remove_a_lagging_reader(node: &TestNode) -> (Seat, Seat, Seq, Seq) {
     let mut ada = node.connect("ada").await;
     ada.create("lobby", "private").await;
     let mut options = node.options("sleeper");
     options.receive_buffer_bytes = Some(4096);
-    let mut sleeper = node.connect_with(&options).await;
+    let sleeper = node.connect_with(&options).await;
     let invite = json!({"room": "lobby", "user": "sleeper", "role": "member"});
     let joined = ada.done("room.invite", invite).await["seq"].as_u64().unwrap();
     let text = "x".repeat(8000);
@@ -133,6 +130,17 @@ async fn a_slow_reader_that_is_removed_gets_everything_up_to_that_and_nothing_af
     }
     let remove = json!({"room": "lobby", "user": "sleeper"});
     let removed = ada.done("room.remove", remove).await["seq"].as_u64().unwrap();
+    (ada, sleeper, joined, removed)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_reader_that_is_removed_gets_everything_up_to_that_and_nothing_after() {
+    let node = TestNode::start(|config| {
+        config.limits.backlog_max_bytes = 16_384;
+        config.limits.socket_send_buffer_bytes = 8192;
+    })
+    .await;
+    let (mut ada, mut sleeper, joined, removed) = remove_a_lagging_reader(&node).await;
     for _ in 0..10 {
         ada.say("lobby", "a secret of those who stayed").await;
     }
@@ -150,20 +158,7 @@ async fn a_slow_reader_whose_removal_was_trimmed_gets_nothing_from_after_it() {
         config.limits.ring_max_bytes = 1024;
     })
     .await;
-    let mut ada = node.connect("ada").await;
-    ada.create("lobby", "private").await;
-    let mut options = node.options("sleeper");
-    options.receive_buffer_bytes = Some(4096);
-    let mut sleeper = node.connect_with(&options).await;
-    let invite = json!({"room": "lobby", "user": "sleeper", "role": "member"});
-    let joined = ada.done("room.invite", invite).await["seq"].as_u64().unwrap();
-    sleeper.event("lobby", joined).await;
-    let text = "x".repeat(8000);
-    while node.metric("hallway_lagging_total").await < 1.0 {
-        ada.say("lobby", &text).await;
-    }
-    let remove = json!({"room": "lobby", "user": "sleeper"});
-    let removed = ada.done("room.remove", remove).await["seq"].as_u64().unwrap();
+    let (mut ada, mut sleeper, _, removed) = remove_a_lagging_reader(&node).await;
     let secrets = [ada.say("lobby", "a secret").await, ada.say("lobby", "another").await];
     assert_eq!(secrets, [removed + 1, removed + 2]);
     hallway_store::Upkeep::trim(&*store, &room_stream("lobby"), secrets[1]).await.unwrap();
