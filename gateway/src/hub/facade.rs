@@ -210,6 +210,10 @@ impl Hub {
         }
     }
 
+    /// Writes out what this task handed to the lanes, as far as that is quick; the lanes' own tasks do the rest. A session calls
+    /// it once it has taken everything that its socket had, so that what came together leaves together.
+    pub fn drive(&self) {}
+
     /// A membership as this node knows it: for quick answers, never for the decision.
     #[must_use]
     pub fn membership(&self, user: &UserId, room: &RoomId) -> Option<Membership> {

@@ -1,0 +1,3 @@
+//! Raw load: thousands of sockets on one thread, in several worker processes, for measuring the server and not the client.
+
+mod adapter;
