@@ -5,21 +5,26 @@
 //! writable. Frames leave whole and in the order in which they were appended, whoever appended them: lanes, replies, or
 //! tungstenite's control frames (through [`ReadHalf`], which turns its writes into appends).
 //!
+//! What is appended is a *run*: one frame, or several whole ones in one piece of memory that many connections share.
+//!
 //! **Invariant:** nothing here waits, and no frame is ever cut: a partly written frame stays at the front.
 //!
 //! **Invariant:** stream events are refused when the backlog is full (their pair turns Behind); replies and control
 //! frames are never refused, and the task that causes them stops reading while the backlog is over its bound.
 //!
-//! Reading order: `frames` (bytes of a WebSocket frame), `outbound`, `budget`, `read_half`, `meter`.
+//! Reading order: `frames` (bytes of a WebSocket frame), `backlog` (pure), `outbound`, `budget`, `read_half`, `meter`.
 
+mod backlog;
 mod budget;
 mod frames;
 mod meter;
 mod outbound;
 mod read_half;
+#[cfg(test)]
+mod tests;
 
 pub use budget::Budget;
 pub use frames::{Encoded, close_frame, data_frame, ping_frame};
 pub use meter::{FrameMeter, TooManyFrames};
-pub use outbound::{Outbound, Wire};
+pub use outbound::{Outbound, Pushed, Wire};
 pub use read_half::ReadHalf;

@@ -294,8 +294,11 @@ impl Lane {
         if follower.pending.is_empty() {
             return;
         }
-        let taken = follower.connection.outbound.push_events(&follower.pending);
-        let all = taken == follower.pending.len();
+        let pushed = follower.connection.outbound.push_events(&follower.pending);
+        self.metrics.socket_writes.add(pushed.writes);
+        self.metrics.delivered_bytes.add(pushed.written_bytes);
+        let taken = follower.pending.len() - pushed.refused_frames;
+        let all = pushed.refused_frames == 0;
         follower.pending.clear();
         if all && !follower.ending {
             follower.pending_of.clear();
