@@ -98,7 +98,10 @@ impl Identified {
             }
             tokio::select! {
                 inbound = line.receive(), if may_read => match inbound {
-                    Inbound::Request(bytes) => self.request(line, &bytes),
+                    Inbound::Request(bytes) => {
+                        self.request(line, &bytes);
+                        sessions.service.hub().drive();
+                    }
                     Inbound::Alive => self.last_heard = Instant::now(),
                     Inbound::End(end) => return end,
                 },

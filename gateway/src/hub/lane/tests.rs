@@ -81,7 +81,7 @@ fn scene(backlog_max_bytes: u64) -> Scene {
     let outbound = Outbound::new(Arc::clone(&socket) as _, backlog_max_bytes, budget, Arc::clone(&metrics));
     let user = UserId::new("ben").unwrap();
     let connection = Arc::new(Connection::new(ConnectionId(1), user, Codec::Postcard, Arc::new(outbound)));
-    let mut lane = Lane::new(Arc::new(Inbox::new(16)), Arc::clone(&metrics));
+    let mut lane = Lane::new(Arc::clone(&metrics));
     lane.take(LaneMessage::Register(Arc::clone(&connection)));
     // One event and no more: everything older is read from the log.
     let ring = Arc::new(Ring::new(1, 1 << 20, Arc::clone(&metrics)));
@@ -134,7 +134,7 @@ fn who_is_removed_and_comes_back_within_one_drain_hears_both() {
     scene.lane.take(LaneMessage::Event(note(2)));
     scene.attach(3, 3, 2, true);
     scene.lane.take(LaneMessage::Event(note(3)));
-    scene.lane.flush_touched();
+    scene.lane.serve_round(512);
     assert_eq!(scene.socket.said(), [1, -2, 3]);
 }
 
@@ -147,7 +147,7 @@ fn numbers_of_an_old_epoch_do_not_hide_those_of_the_new() {
     scene.lane.take(LaneMessage::Drop(stream()));
     scene.attach(8, 0, 7, true);
     scene.lane.take(LaneMessage::Event(note(8)));
-    scene.lane.flush_touched();
+    scene.lane.serve_round(512);
     assert_eq!(scene.socket.said(), [100, -7, 8]);
 }
 
@@ -184,19 +184,19 @@ proptest! {
                     scene.ring.push(&note(head));
                     if arrives { scene.lane.take(LaneMessage::Event(note(head))); }
                 },
-                Turn::Flush => scene.lane.flush_touched(),
+                Turn::Flush => scene.lane.serve_round(512),
                 Turn::Reads(bytes) => { scene.socket.open(bytes); scene.connection.outbound.flush(); }
                 Turn::Pages(most) => if scene.connection.outbound.is_half_empty() { scene.serve(head, most) },
             }
         }
         // The client reads on, and the owner says how far the stream has come.
-        scene.lane.flush_touched();
+        scene.lane.serve_round(512);
         scene.lane.take(LaneMessage::Head(stream(), head));
         for _ in 0..=2 * head {
             scene.socket.open(1 << 20);
             scene.connection.outbound.flush();
             scene.serve(head, 5);
-            scene.lane.flush_touched();
+            scene.lane.serve_round(512);
         }
         let expected: Vec<i64> = (start..=head).map(|seq| i64::try_from(seq).unwrap()).collect();
         prop_assert_eq!(scene.socket.said(), expected);
