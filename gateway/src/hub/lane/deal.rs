@@ -30,7 +30,7 @@ impl Lane {
 
     /// Whether something waits for the next turn.
     pub(super) fn has_work(&self) -> bool {
-        !self.active.is_empty()
+        !self.active.is_empty() || self.cut_short.is_some()
     }
 
     /// Frames that wait for a turn.
@@ -41,6 +41,8 @@ impl Lane {
     /// Hands what is queued to at most so many pairs, in turn between streams, and writes it out.
     pub(super) fn serve_round(&mut self, sockets_max: usize) {
         let mut left = sockets_max;
+        // Those that came since have not had a turn.
+        self.active.extend(self.cut_short.take());
         for _ in 0..self.active.len() {
             if left == 0 {
                 break;
@@ -48,7 +50,10 @@ impl Lane {
             let Some(stream_slot) = self.active.pop_front() else { break };
             left -= self.deal(stream_slot, left);
             if self.retire(stream_slot) {
-                self.active.push_back(stream_slot);
+                match left {
+                    0 => self.cut_short = Some(stream_slot),
+                    _ => self.active.push_back(stream_slot),
+                }
             }
         }
         // What a client has got is counted already.
@@ -65,7 +70,7 @@ impl Lane {
     /// Sockets that something is to be handed to, counted no further than `most` + 1.
     pub(super) fn sockets_due(&self, most: usize) -> usize {
         let mut due = 0;
-        for slot in &self.active {
+        for slot in self.active.iter().chain(&self.cut_short) {
             let Some(stream) = self.streams[*slot as usize].as_ref() else { continue };
             due += stream.pairs.len() - stream.work.as_deref().map_or(stream.pairs.len(), |work| work.place);
             if due > most {

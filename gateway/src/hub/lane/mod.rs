@@ -93,8 +93,11 @@ pub(super) struct Lane {
     stream_of: HashMap<StreamId, u32, RandomState>,
     /// Streams that have something to hand out, in turn. One may be gone meanwhile.
     active: VecDeque<u32>,
+    /// The one whose slice ended the last turn: next after all others.
+    cut_short: Option<u32>,
     /// Frames that those have.
     queued_frames: usize,
+    #[expect(clippy::vec_box, reason = "a stream holds its work in a box, so that one without work is small")]
     spare_works: Vec<Box<Work>>,
     dues: Dues,
     counts: Counts,
@@ -111,6 +114,7 @@ impl Lane {
             free_streams: Vec::new(),
             stream_of: HashMap::default(),
             active: VecDeque::new(),
+            cut_short: None,
             queued_frames: 0,
             spare_works: Vec::new(),
             dues: Dues::default(),

@@ -87,11 +87,17 @@ impl SharedLane {
     }
 
     /// One turn of the task; whether there is more to do. When the lane is taken, whoever has it looks after that.
-    fn turn(&self) -> bool {
+    pub(super) fn turn(&self) -> bool {
         let Some(mut held) = self.hold() else { return false };
         held.take(&self.inbox);
         held.lane.serve_round(SLICE_MAX_SOCKETS);
         self.let_go(held)
+    }
+
+    /// Whether the task was woken since the last look.
+    #[cfg(test)]
+    pub(super) fn was_woken(&self) -> bool {
+        futures_util::FutureExt::now_or_never(self.inbox.filled()).is_some()
     }
 
     fn hold(&self) -> Option<MutexGuard<'_, Held>> {
