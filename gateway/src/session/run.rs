@@ -1,6 +1,6 @@
 //! The command loop of an identified connection.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -66,15 +66,16 @@ impl Identified {
     }
 
     /// Serves the connection until it ends.
-    pub(super) async fn run(mut self, line: &mut Line) -> End {
-        let sessions = Arc::clone(&self.requests.sessions);
-        let outbound = Arc::clone(&line.outbound);
-        let mut timer = pin!(tokio::time::sleep_until(self.next_deadline(Instant::now(), &outbound).into()));
-        let mut woken = pin!(outbound.woken());
-        let mut stopped = pin!(sessions.tasks.stopped());
-        let mut is_stop_awaited = false;
-        std::future::poll_fn(|cx| {
-            loop {
+    #[expect(clippy::manual_async_fn, reason = "an async fn would hold `self` twice, for as long as it waits")]
+    pub(super) fn run(mut self, line: &mut Line) -> impl Future<Output = End> + Send {
+        async move {
+            let outbound = Arc::clone(&line.outbound);
+            let tasks = self.sessions().tasks.clone();
+            let mut timer = pin!(tokio::time::sleep_until(self.next_deadline(Instant::now(), &outbound).into()));
+            let mut woken = pin!(outbound.woken());
+            let mut stopped = pin!(tasks.stopped());
+            let mut is_stop_awaited = false;
+            poll_fn(|cx| {
                 let mut waits = Waits {
                     outbound: &outbound,
                     timer: timer.as_mut(),
@@ -82,20 +83,32 @@ impl Identified {
                     stopped: stopped.as_mut(),
                     is_stop_awaited,
                 };
-                let turn = self.turn(cx, line, &mut waits, || outbound.woken());
+                let poll = self.poll(cx, line, &mut waits, || outbound.woken());
                 is_stop_awaited = waits.is_stop_awaited;
-                match turn {
-                    Turn::Wait => return Poll::Pending,
-                    Turn::Again => {}
-                    Turn::Yield => {
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                    Turn::End(end) => return Poll::Ready(end),
+                poll
+            })
+            .await
+        }
+    }
+
+    fn poll<W: Future<Output = ()>, S: Future<Output = ()>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        line: &mut Line,
+        waits: &mut Waits<'_, W, S>,
+        woken_again: impl Fn() -> W,
+    ) -> Poll<End> {
+        loop {
+            match self.turn(cx, line, waits, &woken_again) {
+                Turn::Wait => return Poll::Pending,
+                Turn::Again => {}
+                Turn::Yield => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
+                Turn::End(end) => return Poll::Ready(end),
             }
-        })
-        .await
+        }
     }
 
     /// Serves everything that is ready, once. Tokio's budget bounds how often this can be repeated within one poll.
@@ -266,5 +279,23 @@ impl Identified {
 impl Drop for Identified {
     fn drop(&mut self) {
         self.sessions().service.hub().leave(&self.requests.actor.connection);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future_bytes<A, B, F>(_: fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What lives as long as the connection. Whoever needs more puts what is rare into a box, or says why not.
+    #[test]
+    fn a_session_that_waits_is_small() {
+        let waiting = future_bytes::<Identified, &mut Line, _>(Identified::run);
+        assert!(waiting <= 560, "a session that waits takes {waiting} bytes");
+        assert!(size_of::<Line>() <= 80, "a line takes {} bytes", size_of::<Line>());
+        assert!(future_bytes(Line::finish) <= 16, "a session that lives makes room for its end");
     }
 }
