@@ -1,9 +1,8 @@
 //! The socket of a session with its WebSocket: reading whole messages, finishing writes, closing properly.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::net::Shutdown;
 use std::ops::ControlFlow;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -167,12 +166,8 @@ impl Line {
         self.send(&ServerFrame::Error(ErrorFrame { id, error }));
     }
 
-    /// Says why, closes, and gives the last bytes some time to leave. In a box: a session that lives needs no room for its end.
-    pub(super) fn finish(self, end: End) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(self.into_end(end))
-    }
-
-    async fn into_end(self, end: End) {
+    /// Says why, closes, and gives the last bytes some time to leave.
+    pub(super) async fn finish(self, end: End) {
         if let End::Close(code) = end {
             let reconnect_after_ms = code.reconnect().then(|| match code {
                 // Many are told so at once: they come back one after the other.

@@ -109,7 +109,7 @@ impl Sessions {
         let unidentified = handshake::Unidentified::new(Arc::clone(&self), token);
         let end = match unidentified.hello(&mut line).await {
             Err(end) => end,
-            Ok(identified) => {
+            Ok(mut identified) => {
                 place.identified();
                 metrics.connections_identified.add(1);
                 let end = identified.run(&mut line).await;
