@@ -12,12 +12,14 @@
 //!
 //! **Invariant:** no frame is read while the backlog is over its bound, so replies are bounded by requests in flight.
 //!
-//! Reading order: `line` (the socket with its WebSocket), `handshake`, `run`, `catch_up`, `rate` (pure).
+//! Reading order: `line` (the socket with its WebSocket), `handshake`, `run` (what wakes it), `requests`, `catch_up`,
+//! `rate` (pure).
 
 mod catch_up;
 mod handshake;
 mod line;
 mod rate;
+mod requests;
 mod run;
 
 use std::sync::Arc;
@@ -107,7 +109,7 @@ impl Sessions {
         let unidentified = handshake::Unidentified::new(Arc::clone(&self), token);
         let end = match unidentified.hello(&mut line).await {
             Err(end) => end,
-            Ok(identified) => {
+            Ok(mut identified) => {
                 place.identified();
                 metrics.connections_identified.add(1);
                 let end = identified.run(&mut line).await;
