@@ -73,7 +73,7 @@ impl Identified {
     }
 
     /// Serves the connection until it ends.
-    pub(super) async fn run(mut self, line: &mut Line) -> End {
+    pub(super) async fn run(&mut self, line: &mut Line) -> End {
         let sessions = Arc::clone(&self.sessions);
         let in_flight_max = usize::try_from(sessions.service.limits().requests_in_flight_max).unwrap_or(usize::MAX);
         let outbound = Arc::clone(&line.outbound);
