@@ -18,6 +18,8 @@ use hallway_protocol::{Epoch, Seq, ServerFrame, StreamId};
 
 use self::pairs::{Pair, Step};
 use self::tables::{Follower, Stream, advance_cursor, append, insert, touch};
+use super::facade::Owners;
+use super::owner::OwnerMessage;
 use super::{Connection, ConnectionId, Inbox, LiveEvent, Ring};
 use crate::connection::{Encoded, data_frame};
 use crate::tasks::Tasks;
@@ -59,6 +61,8 @@ pub struct LaneAttach {
     pub ring: Arc<Ring>,
     /// Said before the first event.
     pub reset: Option<Reset>,
+    /// Replaces what the pair was doing; otherwise an attach of the same membership is ignored.
+    pub again: bool,
 }
 
 /// Events from the log for one pair.
@@ -76,6 +80,9 @@ pub struct PageForPair {
 
 /// The lane's tables: plain, touched by its task only.
 pub(super) struct Lane {
+    /// Which one it is.
+    index: usize,
+    owners: Arc<Owners>,
     inbox: Arc<Inbox<LaneMessage>>,
     followers: Vec<Option<Follower>>,
     free_followers: Vec<u32>,
@@ -88,8 +95,15 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(inbox: Arc<Inbox<LaneMessage>>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        index: usize,
+        inbox: Arc<Inbox<LaneMessage>>,
+        owners: Arc<Owners>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
+            index,
+            owners,
             inbox,
             followers: Vec::new(),
             free_followers: Vec::new(),
@@ -165,7 +179,7 @@ impl Lane {
     }
 
     fn attach(&mut self, attach: LaneAttach) {
-        let Some(slot) = self.follower_of.get(&attach.connection).copied() else { return };
+        let Some(slot) = self.follower_of.get(&attach.connection).copied() else { return self.left(&attach.stream) };
         // What is pending for the old state of this pair must leave before the new state begins. It may end the pair, and
         // with the last pair the stream's slot: so first this, then the slot.
         self.flush(slot);
@@ -175,6 +189,10 @@ impl Lane {
             // Something before this attach did not fit into the inbox.
             advance_cursor(stream, &self.followers, attach.cursor);
         }
+        let present = stream.pairs.iter().position(|pair| pair.slot == slot);
+        if present.is_some_and(|place| stream.pairs[place].joined_seq == attach.joined_seq && !attach.again) {
+            return self.left(&attach.stream);
+        }
         let Some(follower) = self.followers[slot as usize].as_mut() else { return };
         if let Some(reset) = attach.reset {
             let frame = data_frame(follower.connection.codec, &ServerFrame::Reset(reset));
@@ -182,8 +200,11 @@ impl Lane {
         }
         follower.attached(&attach.stream);
         let pair = Pair::new(slot, attach.next, attach.joined_seq, stream.cursor);
-        match stream.pairs.iter_mut().find(|pair| pair.slot == slot) {
-            Some(present) => *present = pair,
+        match present {
+            Some(place) => {
+                stream.pairs[place] = pair;
+                self.left(&attach.stream);
+            }
             None => {
                 stream.pairs.push(pair);
                 follower.streams.push(stream_slot);
@@ -193,6 +214,11 @@ impl Lane {
             self.catch_up(stream_slot, slot);
         }
         self.check_watch(slot, Some(stream_slot));
+    }
+
+    /// Tells a stream's owner that an attach has ended: one for each that it sent.
+    fn left(&self, stream: &StreamId) {
+        self.owners.of(stream).push(OwnerMessage::Left(self.index, stream.clone()));
     }
 
     fn stream_slot(&mut self, attach: &LaneAttach) -> u32 {
@@ -339,6 +365,7 @@ impl Lane {
         let Some(stream) = self.streams[stream_slot as usize].as_mut() else { return };
         if let Some(index) = stream.pairs.iter().position(|pair| pair.slot == slot) {
             stream.pairs.swap_remove(index);
+            self.owners.of(&stream.id).push(OwnerMessage::Left(self.index, stream.id.clone()));
         }
         if stream.pairs.is_empty() {
             self.stream_of.remove(&stream.id);
