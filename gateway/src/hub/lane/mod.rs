@@ -31,6 +31,8 @@ use self::batch::Item;
 use self::pairs::Pair;
 pub(super) use self::shared::SharedLane;
 use self::tables::{Counts, Dues, Follower, Stream, Work, advance_cursor, insert, note_place};
+use super::facade::Owners;
+use super::owner::OwnerMessage;
 use super::{Connection, ConnectionId, LiveEvent, Ring};
 use crate::connection::{Encoded, data_frame};
 use crate::telemetry::metrics::Metrics;
@@ -68,6 +70,8 @@ pub struct LaneAttach {
     pub ring: Arc<Ring>,
     /// Said before the first event.
     pub reset: Option<Reset>,
+    /// Replaces what the pair was doing; otherwise an attach of the same membership is ignored.
+    pub again: bool,
 }
 
 /// Events from the log for one pair.
@@ -85,6 +89,9 @@ pub struct PageForPair {
 
 /// The lane's tables: plain, touched by whoever holds the lane.
 pub(super) struct Lane {
+    /// Which one it is.
+    index: usize,
+    owners: Arc<Owners>,
     followers: Vec<Option<Follower>>,
     free_followers: Vec<u32>,
     follower_of: HashMap<ConnectionId, u32, RandomState>,
@@ -105,8 +112,10 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(index: usize, owners: Arc<Owners>, metrics: Arc<Metrics>) -> Self {
         Self {
+            index,
+            owners,
             followers: Vec::new(),
             free_followers: Vec::new(),
             follower_of: HashMap::default(),
@@ -160,7 +169,7 @@ impl Lane {
     }
 
     fn attach(&mut self, attach: LaneAttach) {
-        let Some(slot) = self.follower_of.get(&attach.connection).copied() else { return };
+        let Some(slot) = self.follower_of.get(&attach.connection).copied() else { return self.left(&attach.stream) };
         // What is queued for the old state of this pair must leave before the new state begins. It may end the pair, and with
         // the last pair the stream's slot: so first this, then the slot.
         if let Some(stream_slot) = self.stream_of.get(&attach.stream).copied() {
@@ -172,6 +181,10 @@ impl Lane {
             // Something before this attach did not fit into the inbox.
             advance_cursor(stream, &self.followers, attach.cursor);
         }
+        let present = self.followers[slot as usize].as_ref().and_then(|follower| follower.place(stream_slot));
+        if present.is_some_and(|place| stream.pairs[place].joined_seq == attach.joined_seq && !attach.again) {
+            return self.left(&attach.stream);
+        }
         let Some(follower) = self.followers[slot as usize].as_mut() else { return };
         if let Some(reset) = attach.reset {
             let frame = data_frame(follower.connection.codec, &ServerFrame::Reset(reset));
@@ -179,14 +192,22 @@ impl Lane {
         }
         follower.attached(&attach.stream);
         let pair = Pair::new(slot, attach.next, attach.joined_seq, stream.cursor);
-        match follower.place(stream_slot) {
-            Some(place) => stream.pairs[place] = pair,
+        match present {
+            Some(place) => {
+                stream.pairs[place] = pair;
+                self.left(&attach.stream);
+            }
             None => stream.seat(pair, |slot, place| note_place(&mut self.followers, slot, stream_slot, place)),
         }
         if pair.is_behind() {
             self.catch_up(stream_slot, slot);
         }
         self.check_watch(slot, Some(stream_slot));
+    }
+
+    /// Tells a stream's owner that an attach has ended: one for each that it sent.
+    fn left(&self, stream: &StreamId) {
+        self.owners.of(stream).push(OwnerMessage::Left(self.index, stream.clone()));
     }
 
     fn stream_slot(&mut self, attach: &LaneAttach) -> u32 {
@@ -249,6 +270,7 @@ impl Lane {
     fn remove_pair(&mut self, stream_slot: u32, place: usize) {
         let Some(stream) = self.streams[stream_slot as usize].as_mut() else { return };
         stream.unseat(place, |slot, place| note_place(&mut self.followers, slot, stream_slot, place));
+        self.owners.of(&stream.id).push(OwnerMessage::Left(self.index, stream.id.clone()));
         if stream.pairs.is_empty() {
             self.queued_frames -= stream.work.as_deref().map_or(0, Work::frames);
             self.stream_of.remove(&stream.id);

@@ -9,8 +9,9 @@ use hallway_protocol::{Epoch, Event, EventBody, RoomId, Seq, ServerFrame, Stream
 use proptest::prelude::*;
 
 use super::super::{Lane, LaneAttach, LaneMessage, PageForPair};
-use super::{Socket, connect};
+use super::{Socket, connect, lane};
 use crate::connection::Encoded;
+use crate::hub::ring::RingBounds;
 use crate::hub::{Connection, LiveEvent, Ring};
 use crate::telemetry::metrics::Metrics;
 
@@ -109,7 +110,7 @@ fn user(who: usize) -> UserId {
 
 fn scene() -> Scene {
     let (metrics, _) = Metrics::new().unwrap();
-    let mut lane = Lane::new(Arc::clone(&metrics));
+    let mut lane = lane(&metrics);
     let people = (0..PEOPLE)
         .map(|who| {
             let (socket, codec) = (Arc::new(Socket::default()), Codec::ALL[who % 2]);
@@ -119,7 +120,11 @@ fn scene() -> Scene {
             Person { socket, connection, member: [None; ROOMS], here: true }
         })
         .collect();
-    let room = |_| Room { log: Vec::new(), heard: 0, ring: Arc::new(Ring::new(2, 1 << 20, Arc::clone(&metrics))) };
+    let room = |_| Room {
+        log: Vec::new(),
+        heard: 0,
+        ring: Arc::new(Ring::new(&RingBounds::new(2, 1 << 20, Arc::clone(&metrics)))),
+    };
     Scene { lane, people, rooms: (0..ROOMS).map(room).collect(), signals: 0, metrics }
 }
 
@@ -166,6 +171,7 @@ impl Scene {
             cursor: state.heard,
             ring: Arc::clone(&state.ring),
             reset: Some(Reset { stream: stream(room), epoch, seq: next - 1, reason: ResetReason::Joined }),
+            again: true,
         }));
     }
 

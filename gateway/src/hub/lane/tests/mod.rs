@@ -1,9 +1,10 @@
 //! A lane without its task: orders go in, frames come out of sockets that take as much as the test wants.
 //!
-//! `one` is a connection in one stream, `many` are several in two streams with all that can happen to them, `turns` is who
+//! `one` is a connection in one stream, `left` is how pairs begin and end, `many` are several in two streams with all that can happen to them, `turns` is who
 //! works on the lane and how much at a time.
 #![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
+mod left;
 mod many;
 mod one;
 mod turns;
@@ -14,7 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hallway_protocol::codec::{Codec, Received, decode_frame};
 use hallway_protocol::{ServerFrame, UserId};
 
+use super::Lane;
 use crate::connection::{Budget, Outbound, Wire};
+use crate::hub::facade::Owners;
 use crate::hub::{Connection, ConnectionId};
 use crate::telemetry::metrics::Metrics;
 
@@ -88,4 +91,9 @@ fn connect(
     let budget = Arc::new(Budget::new(u64::MAX));
     let outbound = Outbound::new(wire, backlog_max_bytes, budget, Arc::clone(metrics));
     Arc::new(Connection::new(ConnectionId(id), UserId::new(user).unwrap(), codec, Arc::new(outbound)))
+}
+
+/// A lane whose owners nobody listens to.
+fn lane(metrics: &Arc<Metrics>) -> Lane {
+    Lane::new(0, Arc::new(Owners::new(1, 16)), Arc::clone(metrics))
 }

@@ -9,7 +9,8 @@ use hallway_protocol::{Epoch, Event, EventBody, Seq, StreamId, UserId};
 use proptest::prelude::*;
 
 use super::super::{Lane, LaneAttach, LaneMessage, PageForPair};
-use super::{Socket, connect};
+use super::{Socket, connect, lane};
+use crate::hub::ring::RingBounds;
 use crate::hub::{Connection, LiveEvent, Ring};
 use crate::telemetry::metrics::Metrics;
 
@@ -29,10 +30,10 @@ fn scene(backlog_max_bytes: u64) -> Scene {
     let (metrics, _) = Metrics::new().unwrap();
     let socket = Arc::new(Socket::default());
     let connection = connect(1, "ben", Codec::Postcard, Arc::clone(&socket) as _, backlog_max_bytes, &metrics);
-    let mut lane = Lane::new(Arc::clone(&metrics));
+    let mut lane = lane(&metrics);
     lane.take(LaneMessage::Register(Arc::clone(&connection)));
     // One event and no more: everything older is read from the log.
-    let ring = Arc::new(Ring::new(1, 1 << 20, Arc::clone(&metrics)));
+    let ring = Arc::new(Ring::new(&RingBounds::new(1, 1 << 20, Arc::clone(&metrics))));
     Scene { lane, metrics, socket, connection, ring }
 }
 
@@ -57,6 +58,7 @@ impl Scene {
             cursor,
             ring,
             reset,
+            again: false,
         }));
     }
 

@@ -12,6 +12,8 @@ use hallway_protocol::{Event, EventBody, RoomId, Seq, ServerFrame, StreamId, Use
 use super::super::{LaneAttach, LaneMessage, SharedLane};
 use super::connect;
 use crate::connection::{Encoded, Wire};
+use crate::hub::facade::Owners;
+use crate::hub::ring::RingBounds;
 use crate::hub::{LiveEvent, Ring};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
@@ -61,10 +63,10 @@ fn room(name: &str) -> StreamId {
 /// Rooms by their names and the ids of those who follow them.
 fn scene(rooms: &[(&str, std::ops::Range<u64>)]) -> Scene {
     let (metrics, _) = Metrics::new().unwrap();
-    let lane = Arc::new(SharedLane::new(1 << 20, Arc::clone(&metrics)));
+    let lane = Arc::new(SharedLane::new(0, 1 << 20, Arc::new(Owners::new(1, 16)), Arc::clone(&metrics)));
     let (writes, brings) = (Writes::default(), Arc::default());
     for (name, ids) in rooms {
-        let ring = Arc::new(Ring::new(256, 1 << 20, Arc::clone(&metrics)));
+        let ring = Arc::new(Ring::new(&RingBounds::new(256, 1 << 20, Arc::clone(&metrics))));
         for id in ids.clone() {
             let wire = NotingWire { id, writes: Arc::clone(&writes), brings: Arc::clone(&brings) };
             let connection = connect(id, &format!("user-{id}"), Codec::Postcard, Arc::new(wire), 1 << 20, &metrics);
@@ -76,6 +78,7 @@ fn scene(rooms: &[(&str, std::ops::Range<u64>)]) -> Scene {
                 cursor: 0,
                 ring: Arc::clone(&ring),
                 reset: None,
+                again: false,
             };
             lane.push(LaneMessage::Register(connection));
             lane.push(LaneMessage::Attach(attach));
