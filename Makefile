@@ -25,9 +25,10 @@ nextest:
 doctest:
 	cargo test --workspace --doc --locked
 
-# What Hallway adds to what the kernel asks; figures of a whole node come from `loadtest`.
+# What Hallway adds to what the kernel asks, and instructions per operation; writes the tables of docs/performance.md. Figures of
+# a whole node come from `loadtest`.
 bench:
-	cargo bench --locked -p hallway-gateway --bench lanes
+	@bash gateway/benches/run
 
 # What the tests need beyond Rust and a C compiler: installed when CI=true, else one line says how.
 tools:

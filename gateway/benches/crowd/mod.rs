@@ -28,6 +28,7 @@ pub(crate) const CODEC: Codec = Codec::Json;
 pub(crate) struct Crowd {
     pub(crate) hub: Hub,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) connections: Vec<Arc<Connection>>,
     pub(crate) rooms: Vec<Room>,
     log: Arc<FirstEvents>,
 }
@@ -75,7 +76,7 @@ impl Crowd {
                 });
             }
         }
-        Self { hub, metrics, rooms, log }
+        Self { hub, metrics, connections, rooms, log }
     }
 
     /// A signal to everybody in the room, as a session sends it.

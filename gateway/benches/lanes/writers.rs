@@ -167,6 +167,8 @@ impl Stage {
             }
         }
         let after_ns = cpu_ns().await;
+        let waiting = self.crowd.connections.iter().any(|connection| connection.outbound.backlog_bytes() > 0);
+        assert!(!waiting, "the kernel takes a batch, so nothing waits in a backlog");
         tally.writes = metrics.socket_writes.get() - writes_before;
         tally.sample(after_ns - before_ns)
     }
