@@ -18,6 +18,7 @@ mod devices;
 mod drain;
 mod encodings;
 mod fire;
+mod heavy_sleepers;
 mod heavy_storm;
 mod hostile;
 mod http;
