@@ -8,6 +8,7 @@ mod arguments;
 mod driver;
 mod member;
 mod metrics;
+mod peers;
 mod report;
 mod run;
 mod scenario;
@@ -22,6 +23,11 @@ use arguments::Arguments;
 use report::Outcome;
 
 fn main() -> ExitCode {
+    // These have command lines of their own.
+    let mut words = std::env::args_os();
+    if let Some(code) = words.nth(1).and_then(|word| peers::main(word.to_str()?, words)) {
+        return code;
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
