@@ -7,7 +7,7 @@ mod socket_io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::driver::Adapter;
+use crate::driver::adapter::Adapter;
 
 /// What a peer speaks within WebSocket messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,10 @@ impl Protocol {
 }
 
 #[cfg(test)]
-fn somebody() -> crate::driver::Who {
-    crate::driver::Who { user: "u7".to_owned(), rooms: vec!["r1".to_owned()], token: Some("secret".to_owned()) }
+fn somebody() -> crate::driver::adapter::Who {
+    crate::driver::adapter::Who {
+        user: "u7".to_owned(),
+        rooms: vec!["r1".to_owned()],
+        token: Some("secret".to_owned()),
+    }
 }

@@ -1,7 +1,7 @@
 //! MQTT 3.1.1, QoS 0, clean sessions, no keep-alive, in binary messages. A room is a topic. Version 3.1.1 has no way to leave
 //! the publisher out, so it hears itself.
 
-use crate::driver::{Adapter, Message, Step, Who};
+use crate::driver::adapter::{Adapter, Message, Step, Who};
 
 const CONNECT: u8 = 0x10;
 const CONNACK: u8 = 0x20;

@@ -1,6 +1,6 @@
 //! NATS' text protocol, in binary messages. A room is a subject.
 
-use crate::driver::{Adapter, Message, Step, Who};
+use crate::driver::adapter::{Adapter, Message, Step, Who};
 
 const PING: &[u8] = b"PING\r\n";
 

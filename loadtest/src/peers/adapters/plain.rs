@@ -1,6 +1,6 @@
 //! No protocol of its own: the bare loops, `ws`, uWebSockets.js, Nchan. One room for each connection, named by the path.
 
-use crate::driver::{Adapter, Message, Step, Who};
+use crate::driver::adapter::{Adapter, Message, Step, Who};
 
 pub(super) struct Plain;
 

@@ -1,7 +1,7 @@
 //! Socket.IO 5 in Engine.IO 4, websocket transport only. `4` is an Engine.IO message, `0` and `2` in it Socket.IO's connect and
 //! event; a lone `2` is Engine.IO's ping and `3` the answer.
 
-use crate::driver::{Adapter, Message, Step, Who};
+use crate::driver::adapter::{Adapter, Message, Step, Who};
 
 pub(super) struct SocketIo;
 

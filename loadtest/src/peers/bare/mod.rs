@@ -12,7 +12,7 @@ mod room;
 use std::io;
 use std::net::SocketAddr;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, ValueEnum};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 
@@ -29,8 +29,7 @@ const EVENTS_MAX: usize = 4096;
 const LISTENER: Token = Token(usize::MAX);
 
 /// The command line.
-#[derive(Debug, Parser)]
-#[command(name = "loadtest bare", about = "A broadcaster that does nothing else, to compare with.")]
+#[derive(Debug, Args)]
 pub(crate) struct BareArguments {
     /// Where to listen.
     #[arg(long)]
