@@ -44,6 +44,11 @@ pub(crate) enum What {
     Fanout(raw::Fanout),
     /// Raw load: how much memory does a connection cost that does nothing?
     Idle(raw::Idle),
+    /// The same load for Hallway and for servers like it; `loadtest/peers/install` installs them.
+    Peers(crate::peers::compare::PeersArguments),
+    /// A broadcaster that does nothing else: the floor that `peers` compares with.
+    #[command(hide = true)]
+    Bare(crate::peers::bare::BareArguments),
     /// One of the processes that make raw load: started by the others, not by people.
     #[command(hide = true)]
     Worker,

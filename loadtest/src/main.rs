@@ -3,13 +3,14 @@
 //! Reading order: `arguments` (the command line), `scenario` (what is done), `member` (one client: its latencies and
 //! its lines in the ledger), `run` (what all scenarios share), `metrics` and `threshold`, `report` (what is said).
 //! `fanout` and `idle` measure the server rather than the client: `driver` (sockets by the thousand) and `sample`
-//! (what the server costs).
+//! (what the server costs). `peers` does the same to Hallway and to servers like it.
 
 mod arguments;
 #[allow(dead_code, reason = "idle comes next")]
 mod driver;
 mod member;
 mod metrics;
+mod peers;
 mod report;
 mod run;
 #[allow(dead_code, reason = "idle comes next")]
@@ -53,6 +54,8 @@ fn start(arguments: &Arguments) -> Result<Outcome, run::Failure> {
         What::Slow(ordinary) => (ordinary, Scenario::Slow),
         What::Fanout(fanout) => return scenario::fanout::run(fanout),
         What::Idle(idle) => return scenario::idle::run(idle),
+        What::Peers(peers) => return peers::compare::run(peers),
+        What::Bare(bare) => return Ok(peers::bare::run(bare).map(|()| Outcome::Pass)?),
         What::Worker => return driver::worker::run().map(|()| Outcome::Pass),
     };
     let settings = ordinary.settings(scenario)?;

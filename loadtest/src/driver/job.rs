@@ -6,12 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::adapter::{Adapter, Who};
 use super::hallway::{Hallway, Kind};
+use crate::peers::adapters::Protocol;
 
 /// The kind of server that a job is for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Server {
     Hallway(Kind),
+    Peer(Protocol),
 }
 
 impl Server {
@@ -19,6 +21,7 @@ impl Server {
     pub(crate) fn adapter(&self) -> Box<dyn Adapter> {
         match self {
             Self::Hallway(kind) => Box::new(Hallway::new(kind.clone())),
+            Self::Peer(protocol) => protocol.adapter(),
         }
     }
 }

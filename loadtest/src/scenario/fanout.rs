@@ -8,7 +8,7 @@ use crate::arguments::raw::Fanout;
 use crate::driver::clock::{SECOND_NS, in_ns, now_ns};
 use crate::driver::crowd::{Common, Crowd};
 use crate::driver::fleet::{Fleet, distribution};
-use crate::driver::job::{Connected, Pace, Phase, Talked, Verdict};
+use crate::driver::job::{Connected, Counts, Pace, Phase, Talked, Verdict};
 use crate::report::{Outcome, Progress, human};
 use crate::run::Failure;
 use crate::sample::kernel::Kernel;
@@ -64,9 +64,18 @@ pub(crate) struct Run {
 impl Run {
     /// Starts the workers and connects everybody. `token` signs for a user where the server checks one.
     pub(crate) fn start(plan: Plan, token: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
-        let jobs = plan.crowd.jobs(&plan.common, plan.workers, token);
         let mut progress = Progress::new();
-        let mut fleet = Fleet::start(&jobs, Box::new(move |counts| progress.tick(counts)))?;
+        Self::start_with(plan, token, Box::new(move |counts| progress.tick(counts)))
+    }
+
+    /// The same, telling its progress to somebody else.
+    pub(crate) fn start_with(
+        plan: Plan,
+        token: &dyn Fn(&str) -> Option<String>,
+        progress: Box<dyn FnMut(Counts)>,
+    ) -> Result<Self, Failure> {
+        let jobs = plan.crowd.jobs(&plan.common, plan.workers, token);
+        let mut fleet = Fleet::start(&jobs, progress)?;
         drop(jobs);
         let connected = fleet.connect_until(plan.crowd.seats())?;
         Ok(Self { plan, fleet, connected })
