@@ -6,13 +6,11 @@
 //! (what the server costs).
 
 mod arguments;
-#[allow(dead_code, reason = "idle comes next")]
 mod driver;
 mod member;
 mod metrics;
 mod report;
 mod run;
-#[allow(dead_code, reason = "idle comes next")]
 mod sample;
 mod scenario;
 mod schedule;
