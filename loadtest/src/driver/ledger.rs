@@ -271,3 +271,6 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
