@@ -9,6 +9,7 @@ mod arguments;
 mod driver;
 mod member;
 mod metrics;
+mod progress;
 mod report;
 mod run;
 mod sample;

@@ -9,7 +9,8 @@ use crate::driver::clock::{SECOND_NS, in_ns, now_ns};
 use crate::driver::crowd::{Common, Crowd};
 use crate::driver::fleet::{Fleet, distribution};
 use crate::driver::job::{Connected, Pace, Phase, Talked, Verdict};
-use crate::report::{Outcome, Progress, human};
+use crate::progress;
+use crate::report::{Outcome, human};
 use crate::run::Failure;
 use crate::sample::kernel::Kernel;
 use crate::sample::metrics;
@@ -71,9 +72,11 @@ pub(crate) struct Run {
 
 impl Run {
     /// Starts the workers and connects everybody. `token` signs for a user where the server checks one.
+    #[expect(clippy::cast_precision_loss, reason = "times of a run are below 2^53")]
     pub(crate) fn start(plan: Plan, token: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
         let jobs = plan.crowd.jobs(&plan.common, plan.workers, token);
-        let mut progress = Progress::new();
+        let talk_s = (plan.warmup_ns + plan.duration_ns) as f64 / SECOND_NS as f64;
+        let mut progress = progress::Raw::new(plan.crowd.seats(), talk_s);
         let mut fleet = Fleet::start(&jobs, Box::new(move |counts| progress.tick(counts)))?;
         drop(jobs);
         let connected = fleet.connect_until(plan.crowd.seats())?;
@@ -183,6 +186,7 @@ pub(crate) fn run(arguments: &Fanout) -> Result<Outcome, Failure> {
         backlog_after = backlog();
     }
     let verdict = run.judge()?;
+    progress::clear();
     phases.iter().for_each(print_measured);
     let neighbours = if let [without, with] = &*phases { Some(compare(without, with)) } else { None };
     if let (Some(before), Some(after)) = (backlog_before, backlog_after) {

@@ -10,7 +10,8 @@ use crate::driver::clock::{SECOND_NS, now_ns};
 use crate::driver::crowd::{Common, Crowd, Senders};
 use crate::driver::fleet::{Fleet, distribution};
 use crate::driver::job::{Connected, Pace, Phase, Verdict};
-use crate::report::{Outcome, Progress, human};
+use crate::progress;
+use crate::report::{Outcome, human};
 use crate::run::Failure;
 use crate::sample::kernel::Kernel;
 use crate::sample::process::Watched;
@@ -95,7 +96,7 @@ impl Measured {
 /// Connects step by step, lets all leave and come back, and has everybody hear one message at the end.
 pub(crate) fn measure(plan: &Plan, token: &dyn Fn(&str) -> Option<String>) -> Result<Measured, Failure> {
     let jobs = plan.crowd.jobs(&plan.common, plan.workers, token);
-    let mut progress = Progress::new();
+    let mut progress = progress::Raw::new(plan.steps.last().copied().unwrap_or(0), 1.0);
     let mut fleet = Fleet::start(&jobs, Box::new(move |counts| progress.tick(counts)))?;
     drop(jobs);
     let (files_before, resident_before_bytes) = (plan.watched.files(), settled(&mut fleet, &plan.watched)?);
@@ -212,6 +213,7 @@ fn kib(bytes: Option<u64>) -> String {
 }
 
 fn print_step(step: &Step) {
+    progress::clear();
     let arrived = &step.arrived;
     println!(
         "{} connections: {} came, {:.0}/s, connect p50 {} p99 {} max {}; RSS {}, peak {}, slab {}, TCP buffers {}",
