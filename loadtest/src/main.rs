@@ -6,14 +6,13 @@
 //! (what the server costs). `peers` does the same to Hallway and to servers like it.
 
 mod arguments;
-#[allow(dead_code, reason = "idle comes next")]
 mod driver;
 mod member;
 mod metrics;
 mod peers;
+mod progress;
 mod report;
 mod run;
-#[allow(dead_code, reason = "idle comes next")]
 mod sample;
 mod scenario;
 mod schedule;

@@ -8,8 +8,9 @@ use loadtest_client::ledger::Verdict;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::driver::job::Counts;
+use crate::arguments::Scenario;
 use crate::metrics::{self, Latencies, Metric, Stat};
+use crate::progress;
 use crate::run::Context;
 
 /// More late sends than one in this many, and the client was the bottleneck.
@@ -42,31 +43,6 @@ impl From<Outcome> for ExitCode {
     }
 }
 
-/// A line a second of raw load.
-pub(crate) struct Progress {
-    began: Instant,
-    before: Counts,
-}
-
-impl Progress {
-    pub(crate) fn new() -> Self {
-        Self { began: Instant::now(), before: Counts::default() }
-    }
-
-    /// New totals, about once a second.
-    pub(crate) fn tick(&mut self, counts: Counts) {
-        let before = std::mem::replace(&mut self.before, counts);
-        println!(
-            "{:4.0}s  connected {}  sent {}/s  delivered {}/s  late {}",
-            self.began.elapsed().as_secs_f64(),
-            counts.connected,
-            counts.sent - before.sent,
-            counts.delivered - before.delivered,
-            counts.late,
-        );
-    }
-}
-
 /// Prints a line a second until it is dropped.
 pub(crate) async fn progress(context: &Context, began: Instant) {
     let counters = || {
@@ -81,18 +57,32 @@ pub(crate) async fn progress(context: &Context, began: Instant) {
         let now = counters();
         let [sent, acked, delivered] = [0, 1, 2].map(|index| now[index] - before[index]);
         before = now;
-        println!(
+        let text = format!(
             "{:4.0}s  sent {sent}/s  acks {acked}/s  delivered {delivered}/s  in flight {}  late {}  reconnects {}",
             began.elapsed().as_secs_f64(),
             context.in_flight.load(std::sync::atomic::Ordering::Relaxed),
             metrics::read(&context.metrics.late),
             metrics::read(&context.metrics.reconnected),
         );
+        progress::show(Some(share_done(context, began)), &text);
+    }
+}
+
+/// How much of a run is done, by what it is counted in.
+#[expect(clippy::cast_precision_loss, reason = "counts of a run are below 2^53")]
+fn share_done(context: &Context, began: Instant) -> f64 {
+    let settings = &context.settings;
+    match settings.scenario {
+        Scenario::Reconnect => context.metrics.of(Metric::Sync).count() as f64 / f64::from(settings.reconnects),
+        Scenario::Chat | Scenario::Slow => {
+            began.elapsed().as_secs_f64() / (settings.ramp + settings.duration).as_secs_f64()
+        }
     }
 }
 
 /// Judges, prints the summary and writes the JSON file.
 pub(crate) fn conclude(context: &Context, scenario: &Value) -> Result<Outcome, std::io::Error> {
+    progress::clear();
     let verdict = context.ledger.judge();
     let metrics = &context.metrics;
     println!();

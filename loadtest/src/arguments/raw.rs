@@ -32,9 +32,10 @@ pub(crate) struct Raw {
     /// Worker processes [default: as few as hold the connections].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
     workers: Option<u32>,
-    /// Connections come from this many addresses of 127.0.0.0/8, in turn; each has 28,000 ports.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_000))]
-    source_addresses: u32,
+    /// Connections come from this many addresses of 127.0.0.0/8, in turn [default: one for a thousand connections when
+    /// the node is on this machine].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_000))]
+    source_addresses: Option<u32>,
     /// Connections begun per second; 0: as fast as it goes.
     #[arg(long, default_value_t = 0.0)]
     connect_rate: f64,
@@ -111,7 +112,11 @@ pub(crate) struct Idle {
     /// How often all leave and come back after the steps.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) cycles: u32,
-    /// Also measures what a further room of a connection costs: rooms per connection at each step.
+    /// Pause between making the memberships and measuring: longer than the node's stream_linger_ms, so that it has
+    /// forgotten what it kept for that.
+    #[arg(long, default_value = "0s", value_parser = parse_duration)]
+    pub(crate) rest: Duration,
+    /// Measures instead what a further room of a connection costs: rooms per connection at each step.
     #[arg(long, value_delimiter = ',')]
     pub(crate) rooms_steps: Vec<u32>,
     /// Connections at which further rooms are measured.
@@ -121,17 +126,18 @@ pub(crate) struct Idle {
 
 impl Raw {
     /// What all jobs have in common, and the secret.
-    pub(crate) fn common(&self, durable: bool) -> Result<(Common, Vec<u8>), Failure> {
+    pub(crate) fn common(&self, durable: bool, seats: usize) -> Result<(Common, Vec<u8>), Failure> {
         if !(self.connect_rate.is_finite() && self.connect_rate >= 0.0) {
             return Err(UsageError(format!("--connect-rate {} is no rate", self.connect_rate)).into());
         }
         let (host, path) = split(&self.target)?;
+        let target = resolve(&host)?;
         let kind = Kind { path, postcard: self.codec == CodecName::Postcard, durable };
         let common = Common {
             server: Server::Hallway(kind),
-            target: resolve(&host)?,
+            target,
             host,
-            source_addresses: self.source_addresses,
+            source_addresses: self.source_addresses.unwrap_or_else(|| source_addresses_for(target, seats)),
             connect_rate: self.connect_rate,
             payload_bytes: self.payload as usize,
             // An event comes to its sender too, a signal does not.
@@ -152,6 +158,12 @@ impl Raw {
     pub(crate) fn workers(&self, seats: usize) -> u32 {
         self.workers.unwrap_or_else(|| workers_for(seats))
     }
+}
+
+/// Addresses to connect from. Beyond half of an address's 28,000 ports, those that wait after an end included, Linux
+/// takes milliseconds to find the next free one.
+pub(crate) fn source_addresses_for(target: SocketAddr, seats: usize) -> u32 {
+    if target.ip().is_loopback() { u32::try_from(seats.div_ceil(1000)).unwrap_or(1).max(1) } else { 1 }
 }
 
 /// As few workers as hold so many connections.

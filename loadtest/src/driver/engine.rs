@@ -347,7 +347,13 @@ impl<'a> Engine<'a> {
         for _ in 0..SENDS_MAX_AT_ONCE {
             let Some(talk) = &mut self.talk else { return };
             let Some((talker, due_ns)) = talk.next(now) else { return };
-            let (seat, stamp, awaited) = self.ledger.publish(talker, due_ns);
+            let seat = self.ledger.seat_of(talker);
+            if !matches!(self.connections[seat as usize].stage, Stage::Ready) {
+                // A talker that is gone says nothing, and nobody waits for it.
+                talk.sent(talker, 0, 0);
+                continue;
+            }
+            let (stamp, awaited) = self.ledger.publish(talker, due_ns);
             talk.sent(talker, stamp.sequence, awaited);
             self.tally.sent(due_ns, now);
             self.bodies.write(stamp, &mut self.body);

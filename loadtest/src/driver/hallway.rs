@@ -52,8 +52,8 @@ impl Hallway {
 fn publish(room: &str, body: &str, durable: bool) -> Option<Command> {
     let room = RoomId::new(room).ok()?;
     Some(if durable {
-        // Publisher and sequence number: unique in a room that is new in each run.
-        let nonce = Nonce::new(body.get(4..20)?).ok()?;
+        // Publisher, sequence number and time: nobody else has them.
+        let nonce = Nonce::new(body.get(4..36)?).ok()?;
         let text = body.to_owned();
         Command::MessageSend(MessageSend {
             nonce,

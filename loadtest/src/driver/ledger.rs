@@ -86,16 +86,21 @@ impl Ledger {
         }
     }
 
-    /// Writes down that a talker publishes: its connection, the message's stamp, and how many connections it waits for.
-    pub(crate) fn publish(&mut self, talker: u32, due_ns: u64) -> (u32, Stamp, u32) {
-        let seat = self.talkers[talker as usize];
+    /// The connection that a talker talks on.
+    pub(crate) fn seat_of(&self, talker: u32) -> u32 {
+        self.talkers[talker as usize]
+    }
+
+    /// Writes down that a talker publishes: the message's stamp, and how many connections it waits for.
+    pub(crate) fn publish(&mut self, talker: u32, due_ns: u64) -> (Stamp, u32) {
+        let seat = self.seat_of(talker);
         let sequence = self.published[talker as usize];
         self.published[talker as usize] += 1;
         self.verdict.published += 1;
         let itself = u32::from(!self.echoes && self.accounts[seat as usize].awaited);
         let awaited = self.awaited_in[(talker / self.talkers_per_room) as usize] - itself;
         self.owed += u64::from(awaited);
-        (seat, Stamp { publisher: self.first_publisher + talker, sequence, due_ns }, awaited)
+        (Stamp { publisher: self.first_publisher + talker, sequence, due_ns }, awaited)
     }
 
     /// Judges a body that came to a connection. `None`: it was not due.
@@ -266,3 +271,6 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,8 @@ use crate::run::{Failure, with_causes};
 
 /// Starting, connecting, draining and ending, on a machine like ours.
 const AROUND_S: f64 = 4.0;
+/// Until a server's memory has settled after connections were made.
+const IDLE_STEP_S: u64 = 3;
 /// A run that takes this many times what was expected begins nothing more.
 const PATIENCE: f64 = 2.0;
 
@@ -143,7 +145,7 @@ fn expected(field: &Field, shapes: &[Shape], load: &Load, runs: u32) -> Duration
     let one = |shape: Shape| {
         let around = Duration::from_secs_f64(AROUND_S);
         match shape {
-            Shape::Idle => around + Duration::from_secs(u64::from(IDLE_STEPS)),
+            Shape::Idle => around + Duration::from_secs(IDLE_STEP_S * u64::from(IDLE_STEPS)),
             _ => around + load.warmup + load.duration,
         }
     };

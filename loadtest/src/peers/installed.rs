@@ -85,8 +85,13 @@ fn node(places: &Places, packages: &[&str]) -> Result<(PathBuf, String), String>
     for package in packages {
         let script =
             format!("require('{package}'); console.log('{package} ' + require('{package}/package.json').version)",);
-        // `uwebsockets` is uWebSockets.js under another name and with numbers of its own.
-        versions.push(says(&program, &["-e", &script], &places.peers)?);
+        let mut version = says(&program, &["-e", &script], &places.peers)?;
+        // `uwebsockets` is uWebSockets.js under another name, with numbers of its own; this tells which.
+        let commit = places.peers.join("node_modules").join(package).join("source_commit");
+        if let Ok(commit) = std::fs::read_to_string(commit) {
+            version.push_str(&format!(" (commit {})", commit.trim()));
+        }
+        versions.push(version);
     }
     versions.push(format!("Node {}", says(&program, &["--version"], &places.peers)?));
     Ok((program, versions.join(", ")))

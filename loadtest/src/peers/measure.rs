@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::installed::Installed;
 use super::server::Server;
 use super::shape::{IDLE_STEPS, Shape};
-use crate::driver::clock::{in_ns, now_ns};
+use crate::driver::clock::in_ns;
 use crate::driver::crowd::Common;
 use crate::driver::fleet::Fleet;
 use crate::driver::hallway;
@@ -16,14 +16,13 @@ use crate::run::Failure;
 use crate::sample::process::Watched;
 use crate::sample::regression;
 use crate::scenario::fanout::{Plan, Run};
+use crate::scenario::idle::settled;
 use crate::scenario::raw;
 
 use super::kind::Kind;
 
 /// Hallway's path.
 const HALLWAY_PATH: &str = "/v1/ws";
-/// Time for a server to come to rest after connections were made.
-const SETTLE: Duration = Duration::from_secs(1);
 
 /// What is the same for all measurements of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -157,9 +156,8 @@ fn idle(jobs: &[job::Job], seats: usize, watched: &Watched) -> Result<Sample, Fa
     for step in 1..=IDLE_STEPS as usize {
         let connections = seats * step / IDLE_STEPS as usize;
         fleet.connect_until(connections)?;
-        fleet.wait_until(now_ns() + in_ns(SETTLE))?;
-        let memory = watched.memory().ok_or("the server's memory cannot be read")?;
-        points.push((connections as f64, memory.resident_bytes as f64));
+        let resident_bytes = settled(&mut fleet, watched)?.ok_or("the server's memory cannot be read")?;
+        points.push((connections as f64, resident_bytes as f64));
     }
     fleet.disconnect()?;
     let line = regression::line(&points).ok_or("too few steps")?;

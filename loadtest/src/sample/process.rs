@@ -47,10 +47,6 @@ impl Watched {
         Self(pids.to_vec())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// All of them that are alive.
     fn all(&self) -> BTreeSet<u32> {
         let (mut found, mut open) = (BTreeSet::new(), self.0.clone());
@@ -88,6 +84,16 @@ impl Watched {
             resident_bytes: all.iter().map(|one| one.resident_bytes).sum(),
             peak_bytes: all.iter().map(|one| one.peak_bytes).sum(),
         })
+    }
+
+    /// Open files of all of them; `None` when none can be read.
+    pub(crate) fn files(&self) -> Option<usize> {
+        let counts: Vec<usize> = self
+            .all()
+            .into_iter()
+            .filter_map(|pid| Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count()))
+            .collect();
+        (!counts.is_empty()).then(|| counts.iter().sum())
     }
 
     /// Forgets the peaks so far, where that is allowed: the next reading's are those from now on.

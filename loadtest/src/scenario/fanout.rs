@@ -9,13 +9,22 @@ use crate::driver::clock::{SECOND_NS, in_ns, now_ns};
 use crate::driver::crowd::{Common, Crowd};
 use crate::driver::fleet::{Fleet, distribution};
 use crate::driver::job::{Connected, Counts, Pace, Phase, Talked, Verdict};
-use crate::report::{Outcome, Progress, human};
+use crate::progress;
+use crate::report::{Outcome, human};
 use crate::run::Failure;
 use crate::sample::kernel::Kernel;
+use crate::sample::metrics;
 use crate::sample::process::{Cpu, Memory, Watched};
 
 /// Time between the order and the beginning of a phase: every worker has it by then.
 const LEAD_NS: u64 = SECOND_NS / 5;
+
+/// What a node says about the bytes that wait for its clients.
+const BACKLOG_METRIC: &str = "hallway_backlog_bytes";
+/// What those who do not read may cost the others: this much of p50, and of p99 with a little more.
+const P50_FACTOR: f64 = 1.25;
+const P99_FACTOR: f64 = 1.2;
+const P99_EXTRA_US: f64 = 5_000.0;
 
 /// All that a run needs to know; not only Hallway is measured this way.
 pub(crate) struct Plan {
@@ -63,8 +72,10 @@ pub(crate) struct Run {
 
 impl Run {
     /// Starts the workers and connects everybody. `token` signs for a user where the server checks one.
+    #[expect(clippy::cast_precision_loss, reason = "times of a run are below 2^53")]
     pub(crate) fn start(plan: Plan, token: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
-        let mut progress = Progress::new();
+        let talk_s = (plan.warmup_ns + plan.duration_ns) as f64 / SECOND_NS as f64;
+        let mut progress = progress::Raw::new(plan.crowd.seats(), talk_s);
         Self::start_with(plan, token, Box::new(move |counts| progress.tick(counts)))
     }
 
@@ -144,7 +155,6 @@ fn measured(talked: Talked, began_ns: u64, ended_ns: u64, cpu: Option<Cpu>) -> M
 
 /// `loadtest fanout`.
 pub(crate) fn run(arguments: &Fanout) -> Result<Outcome, Failure> {
-    let (common, secret) = arguments.raw.common(arguments.durable)?;
     let mutable = arguments.mutable()?;
     let crowd = Crowd {
         name: raw::run_name(),
@@ -154,6 +164,7 @@ pub(crate) fn run(arguments: &Fanout) -> Result<Outcome, Failure> {
         senders: arguments.senders(),
         mutable,
     };
+    let (common, secret) = arguments.raw.common(arguments.durable, crowd.seats())?;
     let plan = Plan {
         workers: arguments.raw.workers(crowd.seats()),
         pace: arguments.pace()?,
@@ -175,18 +186,59 @@ pub(crate) fn run(arguments: &Fanout) -> Result<Outcome, Failure> {
     raw::prepare(arguments.raw.target(), &secret, &plan.crowd)?;
     let mut run = Run::start(plan, &|user| raw::sign(&secret, user))?;
     println!("{} connections in {} workers", run.connected.opened, run.workers());
-    let first = run.talk(false)?;
-    print_measured(&first);
+    let mut phases = vec![run.talk(false)?];
+    let backlog = || arguments.raw.admin.as_deref().and_then(|admin| metrics::value(admin, BACKLOG_METRIC));
+    let (backlog_before, mut backlog_after) = (backlog(), None);
+    if mutable > 0 {
+        println!("{mutable} of {} members of each room stop reading", arguments.members);
+        phases.push(run.talk(true)?);
+        backlog_after = backlog();
+    }
     let verdict = run.judge()?;
+    progress::clear();
+    phases.iter().for_each(print_measured);
+    let neighbours = if let [without, with] = &*phases { Some(compare(without, with)) } else { None };
+    if let (Some(before), Some(after)) = (backlog_before, backlog_after) {
+        println!("backlogs {before:.0} bytes before, {after:.0} after");
+    }
     raw::print_verdict(&verdict);
-    let disturbed = first.refused + first.closed > 0;
-    let outcome = raw::outcome(&verdict, disturbed, first.late, first.messages);
+    let disturbed = phases.iter().any(|phase| phase.refused + phase.closed > 0);
+    let (late, sent) = phases.iter().fold((0, 0), |(late, sent), phase| (late + phase.late, sent + phase.messages));
+    let outcome = raw::outcome(&verdict, disturbed, late, sent);
     println!("{}", serde_json::to_string(&outcome)?.trim_matches('"'));
     if let Some(path) = &arguments.raw.json {
-        let report = json!({ "outcome": outcome, "measured": first, "ledger": verdict });
+        let report = json!({ "outcome": outcome, "measured": phases.first(), "with_never_read": phases.get(1),
+            "neighbours_within_bounds": neighbours, "backlog_bytes": [backlog_before, backlog_after], "ledger": verdict });
         std::fs::write(path, serde_json::to_vec_pretty(&report)?)?;
     }
     Ok(outcome)
+}
+
+/// Whether those who read pay more than they should for those who do not.
+#[expect(clippy::cast_precision_loss, reason = "latencies and bytes of a run are below 2^53")]
+fn compare(without: &Measured, with: &Measured) -> bool {
+    let within = with.p50_us as f64 <= without.p50_us as f64 * P50_FACTOR
+        && with.p99_us as f64 <= without.p99_us as f64 * P99_FACTOR + P99_EXTRA_US;
+    println!(
+        "those who read: p50 {} without, {} with; p99 {} without, {} with: {}",
+        human(without.p50_us),
+        human(with.p50_us),
+        human(without.p99_us),
+        human(with.p99_us),
+        if within { "within the bounds" } else { "beyond the bounds (p50 x 1.25, p99 x 1.2 + 5 ms)" },
+    );
+    let growth = |before: Option<u64>, after: Option<u64>| match before.zip(after) {
+        Some((before, after)) => format!("{} KiB", (after as f64 - before as f64) as i64 / 1024),
+        None => "unknown".to_owned(),
+    };
+    let resident = |memory: Option<Memory>| memory.map(|memory| memory.resident_bytes);
+    println!(
+        "growth while some did not read: RSS {}, TCP buffers of the kernel {}, slab {}",
+        growth(resident(with.memory_before), resident(with.memory)),
+        growth(with.kernel_before.tcp_bytes, with.kernel.tcp_bytes),
+        growth(with.kernel_before.slab_total_bytes(), with.kernel.slab_total_bytes()),
+    );
+    within
 }
 
 /// Prints a phase.

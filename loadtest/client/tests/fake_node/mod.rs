@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use hallway_protocol::codec::{Codec, decode_request, encode_frame};
-use hallway_protocol::command::{Committed, Hello, MessageSend, Pong, Welcome};
+use hallway_protocol::command::{self, Committed, Done, Hello, MessageSend, Pong, Welcome};
 use hallway_protocol::event::{MemberJoined, MessageCreated, RoomCreated};
-use hallway_protocol::frame::{ErrorFrame, OkFrame, Reset, ResetReason, SyncBegin, SyncEnd};
+use hallway_protocol::frame::{ErrorFrame, OkFrame, Reset, ResetReason, SignalFrame, SyncBegin, SyncEnd};
 use hallway_protocol::model::MyRoom;
 use hallway_protocol::{
     Command, Epoch, ErrorBody, ErrorCode, Event, EventBody, History, Message, MessageId, Position, Reply, Role, RoomId,
@@ -165,6 +165,13 @@ impl Node {
                 Ok(Reply::RoomCreate(committed))
             }
             (Command::RoomJoin(join), Some(user)) => self.join(&mut state, &join.room, &user).map(Reply::RoomJoin),
+            (Command::RoomInvite(invite), Some(_)) => {
+                self.join(&mut state, &invite.room, &invite.user).map(Reply::RoomInvite)
+            }
+            (Command::Signal(signal), Some(user)) => {
+                self.signal(&mut state, &signal, &user);
+                Ok(Reply::Signal(Done {}))
+            }
             (Command::MessageSend(send), Some(user)) => self.message(&mut state, &send, &user).map(Reply::MessageSend),
             _ => Err(ErrorBody::new(ErrorCode::UnknownCommand, "the fake node does not know this")),
         };
@@ -256,6 +263,26 @@ impl Node {
         let joined = MemberJoined { user: user.clone(), role: Role::Member, by: user.clone() };
         self.append(state, room, EventBody::MemberJoined(joined));
         Committed { stream, epoch: epoch(), seq, at_ms: 0, id: None, repeated: false }
+    }
+
+    /// To everybody in the room but the sender, of whom only one connection is ever tested.
+    fn signal(&self, state: &mut State, signal: &command::Signal, user: &UserId) {
+        state.messages += 1;
+        if self.misbehaviour == Misbehaviour::Loses && state.messages.is_multiple_of(5) {
+            return;
+        }
+        let command::Signal { room, name, data } = signal.clone();
+        let frame = ServerFrame::Signal(SignalFrame { room: room.clone(), user: user.clone(), name, data });
+        let strangers = self.misbehaviour == Misbehaviour::TellsStrangers;
+        let times = if self.misbehaviour == Misbehaviour::RepeatsOnTheWire { 2 } else { 1 };
+        let Some(place) = state.rooms.get(&room) else { return };
+        for (owner, socket) in state.sockets.iter().filter(|(owner, _)| owner != user) {
+            if strangers || place.members.contains_key(owner) {
+                for _ in 0..times {
+                    let _ = socket.send(frame.clone());
+                }
+            }
+        }
     }
 
     fn message(&self, state: &mut State, send: &MessageSend, user: &UserId) -> Result<Committed, ErrorBody> {
