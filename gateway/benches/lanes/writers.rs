@@ -19,7 +19,7 @@ const SMALL_ROOM_MEMBERS: usize = 10;
 /// Room 0 is the large one, the small ones follow.
 const LARGE_ROOM: usize = 0;
 /// No sample goes on for longer.
-const SAMPLE_WITHIN: Duration = Duration::from_millis(800);
+const SAMPLE_WITHIN: Duration = Duration::from_millis(500);
 /// The number in the ready-made event: as long as most numbers of the real ones.
 const TYPICAL_SEQ: u64 = 1_000;
 
