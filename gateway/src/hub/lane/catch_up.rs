@@ -1,7 +1,7 @@
 //! Pairs that are Behind: served from the ring, or from the log by their session, until they are Live again; and the
 //! `sync_end` that says so.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use hallway_protocol::frame::SyncEnd;
@@ -128,6 +128,10 @@ impl Lane {
     fn end_watch(&mut self, slot: u32) {
         let Some(follower) = self.followers[slot as usize].as_mut() else { return };
         let Some(watch) = follower.watches.pop_front() else { return };
+        if follower.watches.is_empty() {
+            // Most connections never sync again.
+            follower.watches = VecDeque::new();
+        }
         let position = |stream: &StreamId| -> Option<Seq> {
             let stream = self.streams[*self.stream_of.get(stream)? as usize].as_ref()?;
             stream.pairs.iter().find(|pair| pair.slot == slot).map(|pair| pair.next() - 1)
