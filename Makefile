@@ -25,13 +25,10 @@ nextest:
 doctest:
 	cargo test --workspace --doc --locked
 
-# The benches, if there are any yet; figures of a whole node come from `loadtest`.
+# What Hallway adds to what the kernel asks, and instructions per operation; writes the tables of docs/performance.md. Figures of
+# a whole node come from `loadtest`.
 bench:
-	@if ls */benches/*.rs >/dev/null 2>&1; then \
-		echo "cargo bench --workspace --locked"; cargo bench --workspace --locked; \
-	else \
-		echo "no benches yet; for a whole node: cargo run --release -p loadtest -- chat --help"; \
-	fi
+	@bash gateway/benches/run
 
 # What the tests need beyond Rust and a C compiler: installed when CI=true, else one line says how.
 tools:

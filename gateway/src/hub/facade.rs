@@ -10,7 +10,7 @@ use hallway_protocol::model::MyRoom;
 use hallway_protocol::{CloseCode, Epoch, RoomId, Seq, StreamId, UserId};
 
 use super::connection::Join;
-use super::lane::{Lane, LaneMessage, PageForPair};
+use super::lane::{LaneMessage, PageForPair, SharedLane};
 use super::owner::{Attach, LogReader, Owner, OwnerMessage, attach_of_join};
 use super::people::{Membership, People};
 use super::ring::RingBounds;
@@ -43,7 +43,7 @@ impl Owners {
 
 /// What owners share.
 pub(super) struct Shared {
-    pub(super) lanes: Vec<Arc<Inbox<LaneMessage>>>,
+    pub(super) lanes: Vec<Arc<SharedLane>>,
     owners: Arc<Owners>,
     pub(super) people: People,
     pub(super) limits: Limits,
@@ -58,13 +58,20 @@ impl Shared {
         usize::try_from(connection.0).unwrap_or(0) % self.lanes.len()
     }
 
-    pub(super) fn lane(&self, connection: ConnectionId) -> &Inbox<LaneMessage> {
+    pub(super) fn lane(&self, connection: ConnectionId) -> &SharedLane {
         &self.lanes[self.lane_of(connection)]
     }
 
     pub(super) fn join(&self, connection: &Arc<Connection>, join: &Join) {
         let attach = attach_of_join(connection, join, &self.epoch());
         self.owners.of(&attach.stream).push(OwnerMessage::Attach(Box::new(attach)));
+    }
+
+    /// See [`Hub::drive`].
+    pub(super) fn drive(&self) {
+        for lane in &self.lanes {
+            lane.drive();
+        }
     }
 
     pub(super) fn epoch(&self) -> Epoch {
@@ -90,9 +97,15 @@ impl Hub {
         tasks: &Tasks,
     ) -> Self {
         let count = lanes.max(1);
+        let owners = Arc::new(Owners::new(count, limits.lane_inbox_max));
         let shared = Arc::new(Shared {
-            lanes: (0..count).map(|_| Arc::new(Inbox::new(limits.lane_inbox_max))).collect(),
-            owners: Arc::new(Owners::new(count, limits.lane_inbox_max)),
+            lanes: (0..count)
+                .map(|index| {
+                    let (owners, metrics) = (Arc::clone(&owners), Arc::clone(&metrics));
+                    Arc::new(SharedLane::new(index, limits.lane_inbox_max, owners, metrics))
+                })
+                .collect(),
+            owners,
             people: People::default(),
             ring_bounds: RingBounds::new(limits.ring_events_max, limits.ring_max_bytes, Arc::clone(&metrics)),
             limits,
@@ -100,9 +113,8 @@ impl Hub {
             log,
             epoch: Mutex::new(epoch),
         });
-        for (index, inbox) in shared.lanes.iter().enumerate() {
-            let owners = Arc::clone(&shared.owners);
-            tasks.spawn(Lane::new(index, Arc::clone(inbox), owners, Arc::clone(&shared.metrics)).run(tasks.clone()));
+        for lane in &shared.lanes {
+            tasks.spawn(Arc::clone(lane).run(tasks.clone()));
         }
         for inbox in &shared.owners.inboxes {
             tasks.spawn(Owner::new(Arc::clone(&shared), Arc::clone(inbox)).run(tasks.clone()));
@@ -210,11 +222,11 @@ impl Hub {
         self.shared.lane(connection.id).push(LaneMessage::Forget(connection.id));
     }
 
-    /// To everyone who follows the room right now. Dropped where a lane is full.
+    /// To everyone who follows the room right now, with the next [`Hub::drive`]. Dropped where a lane is full.
     pub fn ephemeral(&self, room: &RoomId, frame: Arc<Encoded>, except: Option<ConnectionId>) {
         for lane in &self.shared.lanes {
             let stream = StreamId::Room(room.clone());
-            if lane.offer(LaneMessage::Ephemeral { stream, frame: Arc::clone(&frame), except }).is_err() {
+            if !lane.offer_quietly(LaneMessage::Ephemeral { stream, frame: Arc::clone(&frame), except }) {
                 self.shared.metrics.lane_overflows.add(1);
             }
         }
@@ -222,7 +234,9 @@ impl Hub {
 
     /// Writes out what this task handed to the lanes, as far as that is quick; the lanes' own tasks do the rest. A session calls
     /// it once it has taken everything that its socket had, so that what came together leaves together.
-    pub fn drive(&self) {}
+    pub fn drive(&self) {
+        self.shared.drive();
+    }
 
     /// A membership as this node knows it: for quick answers, never for the decision.
     #[must_use]

@@ -14,12 +14,14 @@
 //!
 //! **Invariant:** no frame is read while the backlog is over its bound, so replies are bounded by requests in flight.
 //!
-//! Reading order: `line` (the socket with its WebSocket), `handshake`, `run`, `catch_up`, `rate` (pure).
+//! Reading order: `line` (the socket with its WebSocket), `handshake`, `run` (what wakes it), `requests`, `catch_up`,
+//! `rate` (pure).
 
 mod catch_up;
 mod handshake;
 mod line;
 mod rate;
+mod requests;
 mod run;
 
 use std::pin::Pin;

@@ -4,12 +4,13 @@
 //! come back and repeat what is unknown write everything down in the ledger, and the ledger judges.
 //!
 //! Reading order: `load` (who talks while things die), `kills`, `postgres_outage`, `durability` (what the kernel was asked,
-//! which no kill can see), `stock`, `drain`, `disk`, `command_line`.
+//! which no kill can see), `stock`, `drain`, `disk`, `dead_peer`, `command_line`.
 //!
 //! By hand: `HALLWAY_TEST_KILLS=200` for more kills, `HALLWAY_TEST_SEED=…` to have the same moments again.
 #![expect(clippy::disallowed_methods, reason = "tests read their own variables and own their tasks by joining them")]
 
 mod command_line;
+mod dead_peer;
 mod disk;
 mod drain;
 mod durability;

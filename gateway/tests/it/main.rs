@@ -13,10 +13,12 @@ mod witness;
 
 mod auth;
 mod backlog;
+mod bursts;
 mod devices;
 mod drain;
 mod encodings;
 mod fire;
+mod heavy_sleepers;
 mod heavy_storm;
 mod hostile;
 mod http;

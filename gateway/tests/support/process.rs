@@ -157,6 +157,11 @@ impl NodeProcess {
         began.elapsed()
     }
 
+    /// The process, while it runs.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     /// kill -9: nothing in the process can do anything about it.
     pub(crate) fn kill9(&mut self) {
         let mut child = self.child.take().expect("it runs");
@@ -167,7 +172,7 @@ impl NodeProcess {
 
     /// SIGTERM, without waiting.
     pub(crate) fn terminate(&self) {
-        let id = self.child.as_ref().expect("it runs").id().to_string();
+        let id = self.id().to_string();
         let told = Command::new("kill").args(["-TERM", &id]).status().expect("kill can be run");
         assert!(told.success(), "SIGTERM could not be sent to {id}");
     }
