@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hallway_protocol::codec::Codec;
 use hallway_protocol::{RoomId, Seq, StreamId, UserId};
@@ -31,66 +31,74 @@ pub(super) struct Join {
 pub struct Connection {
     pub id: ConnectionId,
     pub user: UserId,
-    pub codec: Codec,
     pub outbound: Arc<Outbound>,
-    /// Streams that the lane asks the session to read. One entry a stream.
-    behind: Mutex<BTreeMap<StreamId, Seq>>,
-    /// `Some` while the hello is under way.
-    deferred: Mutex<Option<Vec<Join>>>,
+    /// `None` most of the time.
+    work: Mutex<Option<Box<Work>>>,
+    pub codec: Codec,
     closed: AtomicBool,
+}
+
+/// What a connection that is up to date does not need.
+#[derive(Default)]
+struct Work {
+    /// Streams that the lane asks the session to read. One entry a stream.
+    behind: BTreeMap<StreamId, Seq>,
+    /// `Some` while the hello is under way.
+    deferred: Option<Vec<Join>>,
 }
 
 impl Connection {
     /// A connection whose hello is under way.
     #[must_use]
     pub fn new(id: ConnectionId, user: UserId, codec: Codec, outbound: Arc<Outbound>) -> Self {
-        Self {
-            id,
-            user,
-            codec,
-            outbound,
-            behind: Mutex::default(),
-            deferred: Mutex::new(Some(Vec::new())),
-            closed: AtomicBool::new(false),
-        }
+        let work = Work { deferred: Some(Vec::new()), ..Work::default() };
+        Self { id, user, codec, outbound, work: Mutex::new(Some(Box::new(work))), closed: AtomicBool::new(false) }
+    }
+
+    fn work(&self) -> MutexGuard<'_, Option<Box<Work>>> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The lane asks for a stream to be read from the log. Replaces an older request for it.
     pub(super) fn request(&self, stream: &StreamId, next: Seq) {
-        self.behind.lock().unwrap_or_else(PoisonError::into_inner).insert(stream.clone(), next);
+        self.work().get_or_insert_default().behind.insert(stream.clone(), next);
         self.outbound.wake();
     }
 
     /// Takes at most `most` of the streams to read.
     #[must_use]
     pub fn take_behind(&self, most: usize) -> Vec<Behind> {
-        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.work();
         let mut taken = Vec::new();
+        let Some(work) = slot.as_mut() else { return taken };
         while taken.len() < most
-            && let Some((stream, next)) = behind.pop_first()
+            && let Some((stream, next)) = work.behind.pop_first()
         {
             taken.push(Behind { stream, next });
         }
+        free_if_done(&mut slot);
         taken
     }
 
     /// The log could not be read: the same streams are wanted again, unless the lane asked anew meanwhile.
     pub fn ask_again(&self, streams: Vec<Behind>) {
-        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.work();
+        let work = slot.get_or_insert_default();
         for wanted in streams {
-            behind.entry(wanted.stream).or_insert(wanted.next);
+            work.behind.entry(wanted.stream).or_insert(wanted.next);
         }
+        free_if_done(&mut slot);
     }
 
     /// Whether there is something to read from the log.
     #[must_use]
     pub fn has_behind(&self) -> bool {
-        !self.behind.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.work().as_ref().is_some_and(|work| !work.behind.is_empty())
     }
 
     /// Keeps a join for later if the hello is still under way.
     pub(super) fn defer(&self, join: Join) -> bool {
-        match self.deferred.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        match self.work().as_mut().and_then(|work| work.deferred.as_mut()) {
             Some(joins) => {
                 joins.push(join);
                 true
@@ -102,7 +110,10 @@ impl Connection {
     /// Ends the hello: what was kept meanwhile; from now on joins go their normal way.
     #[must_use]
     pub(super) fn end_of_hello(&self) -> Vec<Join> {
-        self.deferred.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+        let mut slot = self.work();
+        let joins = slot.as_mut().and_then(|work| work.deferred.take()).unwrap_or_default();
+        free_if_done(&mut slot);
+        joins
     }
 
     /// Marks the connection as gone, so that a late attach is ignored.
@@ -114,5 +125,11 @@ impl Connection {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+}
+
+fn free_if_done(slot: &mut Option<Box<Work>>) {
+    if slot.as_ref().is_some_and(|work| work.behind.is_empty() && work.deferred.is_none()) {
+        *slot = None;
     }
 }

@@ -19,7 +19,7 @@
 //! **Invariant:** nothing here waits for a client.
 //!
 //! Reading order: `event`, `ring`, `owner` (with its pure `sequencer`), `lane` (with its pure `pairs`), `connection`,
-//! `people`, `facade`.
+//! `people` (with `room_keys`), `facade`.
 
 mod connection;
 mod event;
@@ -29,6 +29,7 @@ mod lane;
 mod owner;
 mod people;
 mod ring;
+mod room_keys;
 
 pub use connection::{Behind, Connection, ConnectionId};
 pub use event::LiveEvent;

@@ -1,20 +1,30 @@
 //! The control plane: who is connected here, with which sockets, and which rooms they are known to be in.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use dashmap::DashMap;
 use hallway_protocol::event::MembershipChanged;
 use hallway_protocol::model::MyRoom;
 use hallway_protocol::{Role, RoomId, Seq, UserId};
 
+use super::room_keys::{RoomKey, RoomKeys};
 use super::{Connection, ConnectionId};
+
+/// Removals that are remembered of one person; the oldest of more is forgotten.
+const REMOVALS_MAX: usize = 64;
 
 /// What this node knows of a membership: good for quick answers, never for the decision (the store decides).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Membership {
     pub role: Role,
-    pub joined_seq: Seq,
+}
+
+/// What was heard last of a person in a room: 16 bytes for each membership on the node.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    room: RoomKey,
+    /// `None`: no member any more. Remembered, because what was so before may still be heard afterwards.
+    role: Option<Role>,
     /// Number of the user-stream event that said so; of two, the greater holds.
     version: Seq,
 }
@@ -22,13 +32,82 @@ pub struct Membership {
 #[derive(Default)]
 struct Person {
     connections: Vec<Arc<Connection>>,
-    rooms: HashMap<RoomId, Membership>,
+    rooms: Rooms,
 }
 
-/// `user → connections and rooms`. Guards never leave this file.
+/// The memberships of one person, in the order of their keys. Each holds its room's key.
+#[derive(Default)]
+struct Rooms(Vec<Known>);
+
+/// `user → connections and rooms`. Guards never leave this file. The keys are locked last, and under the guard of the person
+/// whose key is looked at: what a person holds keeps its meaning while one looks.
 #[derive(Default)]
 pub(super) struct People {
     map: DashMap<UserId, Person>,
+    keys: RwLock<RoomKeys>,
+}
+
+impl Rooms {
+    fn find(&self, room: RoomKey) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&room, |known| known.room)
+    }
+
+    /// Takes a whole snapshot; what is newer than it stays.
+    fn replace(&mut self, rooms: &[MyRoom], version: Seq, keys: &mut RoomKeys) {
+        let mut known: Vec<Known> = Vec::with_capacity(rooms.len());
+        known.extend(rooms.iter().map(|room| Known {
+            room: keys.hold(&room.info.room),
+            role: Some(room.role),
+            version,
+        }));
+        known.sort_unstable_by_key(|known| known.room);
+        let old = std::mem::replace(&mut self.0, known);
+        for old in old {
+            if old.version <= version {
+                keys.release(old.room);
+                continue;
+            }
+            match self.find(old.room) {
+                Ok(index) => {
+                    keys.release(old.room);
+                    self.0[index] = old;
+                }
+                Err(index) => self.0.insert(index, old),
+            }
+        }
+    }
+
+    /// Takes one change.
+    fn change(&mut self, change: &MembershipChanged, version: Seq, keys: &mut RoomKeys) {
+        let room = keys.hold(&change.room);
+        let known = Known { room, role: change.role, version };
+        match self.find(room) {
+            Ok(index) => {
+                // It is held already.
+                keys.release(room);
+                if self.0[index].version < version {
+                    self.0[index] = known;
+                }
+            }
+            Err(index) => {
+                // One at a time they come seldom: no more room than that.
+                self.0.reserve_exact(1);
+                self.0.insert(index, known);
+            }
+        }
+        if change.role.is_none() {
+            self.forget_old_removals(keys);
+        }
+    }
+
+    fn forget_old_removals(&mut self, keys: &mut RoomKeys) {
+        let removals = || self.0.iter().enumerate().filter(|(_, known)| known.role.is_none());
+        if removals().count() > REMOVALS_MAX
+            && let Some((oldest, _)) = removals().min_by_key(|(_, known)| known.version)
+        {
+            keys.release(self.0.remove(oldest).room);
+        }
+    }
 }
 
 impl People {
@@ -38,6 +117,7 @@ impl People {
         if person.connections.len() as u64 >= max {
             return false;
         }
+        person.connections.reserve_exact(1);
         person.connections.push(Arc::clone(connection));
         true
     }
@@ -47,7 +127,10 @@ impl People {
         if let Some(mut person) = self.map.get_mut(user) {
             person.connections.retain(|connection| connection.id != id);
         }
-        self.map.remove_if(user, |_, person| person.connections.is_empty());
+        if let Some((_, person)) = self.map.remove_if(user, |_, person| person.connections.is_empty()) {
+            let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+            person.rooms.0.iter().for_each(|known| keys.release(known.room));
+        }
     }
 
     /// The connections of a user on this node.
@@ -62,36 +145,27 @@ impl People {
 
     /// A membership as this node knows it.
     pub(super) fn membership(&self, user: &UserId, room: &RoomId) -> Option<Membership> {
-        self.map.get(user).and_then(|person| person.rooms.get(room).copied())
+        let person = self.map.get(user)?;
+        let key = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(room)?;
+        let known = person.rooms.0[person.rooms.find(key).ok()?];
+        known.role.map(|role| Membership { role })
     }
 
     /// Takes all memberships as a snapshot of the store had them when the user's stream ended at `version`.
     pub(super) fn learn_rooms(&self, user: &UserId, rooms: &[MyRoom], version: Seq) {
         let Some(mut person) = self.map.get_mut(user) else { return };
-        let mut known: HashMap<RoomId, Membership> = rooms
-            .iter()
-            .map(|room| (room.info.room.clone(), Membership { role: room.role, joined_seq: room.joined_seq, version }))
-            .collect();
-        for (room, newer) in person.rooms.drain().filter(|(_, membership)| membership.version > version) {
-            known.insert(room, newer);
-        }
-        person.rooms = known;
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        person.rooms.replace(rooms, version, &mut keys);
     }
 
     /// Takes one change, as the user's stream tells it.
     pub(super) fn learn_change(&self, user: &UserId, change: &MembershipChanged, version: Seq) {
         let Some(mut person) = self.map.get_mut(user) else { return };
-        if person.rooms.get(&change.room).is_some_and(|known| known.version >= version) {
-            return;
-        }
-        match change.role {
-            Some(role) => {
-                let membership = Membership { role, joined_seq: change.joined_seq, version };
-                person.rooms.insert(change.room.clone(), membership);
-            }
-            None => {
-                person.rooms.remove(&change.room);
-            }
-        }
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        person.rooms.change(change, version, &mut keys);
     }
 }
+
+#[cfg(test)]
+#[path = "people_tests.rs"]
+mod tests;

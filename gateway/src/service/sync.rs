@@ -101,7 +101,8 @@ impl Service {
     ) {
         let epoch = &start.state.epoch;
         let positions = by_stream(positions);
-        let views: Vec<StreamView> = views(&start.state).into_iter().filter(|view| wanted(&view.stream)).collect();
+        let views: Vec<StreamView> =
+            views(&connection.user, &start.state).into_iter().filter(|view| wanted(&view.stream)).collect();
         let mut attaches = Vec::with_capacity(views.len());
         for view in &views {
             let plan = plan(view, positions.get(&view.stream).copied(), epoch, limit);
@@ -128,8 +129,10 @@ impl Service {
     }
 }
 
-fn views(state: &ConnectState) -> Vec<StreamView> {
-    let StreamHead { stream, first_seq, last_seq } = state.user.clone();
+/// The connection's own id stands for its user wherever it is kept: one copy, not one for each snapshot.
+fn views(user: &UserId, state: &ConnectState) -> Vec<StreamView> {
+    let StreamHead { first_seq, last_seq, .. } = state.user;
+    let stream = StreamId::User(user.clone());
     let own = StreamView { stream, first_seq, last_seq, visible_from_seq: 1, joined_seq: 0 };
     let rooms = state.rooms.iter().map(|room| StreamView {
         stream: StreamId::Room(room.info.room.clone()),

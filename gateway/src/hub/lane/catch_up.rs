@@ -1,7 +1,7 @@
 //! Pairs that are Behind: served from the ring, or from the log by their session, until they are Live again; and the
 //! `sync_end` that says so.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use hallway_protocol::frame::SyncEnd;
@@ -103,6 +103,10 @@ impl Lane {
     fn end_watch(&mut self, slot: u32) {
         let Some(follower) = self.followers[slot as usize].as_mut() else { return };
         let Some(watch) = follower.watches.pop_front() else { return };
+        if follower.watches.is_empty() {
+            // Most connections never sync again.
+            follower.watches = VecDeque::new();
+        }
         let position = |stream: &StreamId| -> Option<Seq> {
             let stream_slot = *self.stream_of.get(stream)?;
             let place = follower.place(stream_slot)?;

@@ -374,3 +374,16 @@ pub(super) fn attach_of_join(connection: &Arc<Connection>, join: &Join, epoch: &
         again: false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// See the table in `docs/performance.md`, "Memory: what one connection costs".
+    #[test]
+    fn what_every_users_stream_costs_stays_small() {
+        assert!(size_of::<Option<Entry>>() <= 80, "an entry has {} bytes", size_of::<Option<Entry>>());
+        assert!(size_of::<Ring>() <= 24, "an empty ring has {} bytes", size_of::<Ring>());
+        assert!(size_of::<Connection>() <= 56, "a connection has {} bytes", size_of::<Connection>());
+    }
+}

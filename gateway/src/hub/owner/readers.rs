@@ -2,23 +2,28 @@
 
 /// Attaches that were sent to lanes and have not come back as `Left`. Most streams are a user's own and have one reader:
 /// only those with readers on several lanes need a table.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) enum Readers {
-    #[default]
-    Nobody,
-    /// So many, all on this lane.
+    /// So many, all on this lane; perhaps none.
     OneLane { lane: u32, count: u32 },
     /// So many on each lane.
     Table(Box<[u32]>),
 }
 
+impl Default for Readers {
+    fn default() -> Self {
+        Self::OneLane { lane: 0, count: 0 }
+    }
+}
+
 impl Readers {
     /// One more on a lane.
     pub(super) fn add(&mut self, lane: usize, lanes: usize) {
-        let lane_number = u32::try_from(lane).unwrap_or(u32::MAX);
         match self {
-            Self::Nobody => *self = Self::OneLane { lane: lane_number, count: 1 },
-            Self::OneLane { lane: only, count } if *only == lane_number => *count += 1,
+            Self::OneLane { lane: only, count } if *only as usize == lane => *count += 1,
+            Self::OneLane { count: 0, .. } => {
+                *self = Self::OneLane { lane: u32::try_from(lane).unwrap_or(u32::MAX), count: 1 };
+            }
             Self::OneLane { lane: only, count } => {
                 let mut table = vec![0; lanes].into_boxed_slice();
                 table[*only as usize] = *count;
@@ -32,19 +37,15 @@ impl Readers {
     /// One less on a lane.
     pub(super) fn remove(&mut self, lane: usize) {
         match self {
-            Self::Nobody => {}
             Self::OneLane { lane: only, count } => {
                 if *only as usize == lane {
-                    *count -= 1;
-                    if *count == 0 {
-                        *self = Self::Nobody;
-                    }
+                    *count = count.saturating_sub(1);
                 }
             }
             Self::Table(table) => {
                 table[lane] = table[lane].saturating_sub(1);
                 if table.iter().all(|count| *count == 0) {
-                    *self = Self::Nobody;
+                    *self = Self::default();
                 }
             }
         }
@@ -52,13 +53,13 @@ impl Readers {
 
     /// Whether there is none at all.
     pub(super) fn is_empty(&self) -> bool {
-        matches!(self, Self::Nobody)
+        matches!(self, Self::OneLane { count: 0, .. })
     }
 
     /// The lanes that have some.
     pub(super) fn lanes(&self) -> impl Iterator<Item = usize> + '_ {
         let (only, table): (Option<usize>, &[u32]) = match self {
-            Self::Nobody => (None, &[]),
+            Self::OneLane { count: 0, .. } => (None, &[]),
             Self::OneLane { lane, .. } => (Some(*lane as usize), &[]),
             Self::Table(table) => (None, table),
         };

@@ -1,0 +1,138 @@
+//! What a node knows of memberships, compared with a plain account of what it was told.
+#![expect(clippy::unwrap_used, reason = "a failed test panics")]
+
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+
+use hallway_protocol::codec::Codec;
+use hallway_protocol::model::{RoomInfo, RoomKind};
+use hallway_protocol::{History, Visibility};
+use proptest::prelude::*;
+
+use super::*;
+use crate::connection::{Budget, Outbound, Wire};
+use crate::telemetry::metrics::Metrics;
+
+struct NoSocket;
+
+impl Wire for NoSocket {
+    fn try_write_vectored(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+}
+
+fn user() -> UserId {
+    UserId::new("ada").unwrap()
+}
+
+fn room(number: usize) -> RoomId {
+    RoomId::new(&format!("r{number}")).unwrap()
+}
+
+fn connection(number: u64) -> Arc<Connection> {
+    let (metrics, _) = Metrics::new().unwrap();
+    let outbound = Outbound::new(Arc::new(NoSocket), 1 << 16, Arc::new(Budget::new(u64::MAX)), metrics);
+    Arc::new(Connection::new(ConnectionId(number), user(), Codec::Json, Arc::new(outbound)))
+}
+
+fn mine(number: usize, role: Role) -> MyRoom {
+    let info = RoomInfo {
+        room: room(number),
+        kind: RoomKind::Channel,
+        visibility: Visibility::Public,
+        history: History::All,
+        name: None,
+        archived: false,
+        created_at_ms: 0,
+    };
+    let (joined_seq, visible_from_seq, first_seq) = (1, 1, 1);
+    MyRoom { info, role, joined_seq, visible_from_seq, first_seq, last_seq: 1, unread: 0, read_seq: 0 }
+}
+
+fn changed(number: usize, role: Option<Role>) -> MembershipChanged {
+    MembershipChanged { room: room(number), role, joined_seq: 1, room_seq: 1, visible_from_seq: 1 }
+}
+
+const ROOMS: usize = 5;
+
+/// What is told: the change of this number in the history, or a snapshot as of it. In any order, any number of times.
+#[derive(Debug, Clone)]
+enum Told {
+    Change(usize),
+    Snapshot(usize),
+}
+
+fn told() -> impl Strategy<Value = Told> {
+    prop_oneof![3 => (0..40_usize).prop_map(Told::Change), 1 => (0..=40_usize).prop_map(Told::Snapshot)]
+}
+
+proptest! {
+    /// In whatever order changes and snapshots come: once the newest was told, nobody is a member by an older one, and what a
+    /// room's newest told change says holds.
+    #[test]
+    fn of_two_tellings_the_newer_holds(
+        history in prop::collection::vec((0..ROOMS, prop::option::of(prop::bool::ANY)), 40),
+        told in prop::collection::vec(told(), 0..60),
+    ) {
+        let role = |admin: bool| if admin { Role::Admin } else { Role::Member };
+        let people = People::default();
+        prop_assert!(people.enter(&connection(1), 9));
+        // Of each room: the newest version told, and what it says.
+        let mut expected: HashMap<usize, (usize, Option<Role>)> = HashMap::new();
+        for told in told {
+            match told {
+                Told::Change(index) => {
+                    let (number, change) = history[index];
+                    people.learn_change(&user(), &changed(number, change.map(role)), (index + 1) as Seq);
+                    let known = expected.entry(number).or_default();
+                    if known.0 < index + 1 { *known = (index + 1, change.map(role)); }
+                }
+                Told::Snapshot(version) => {
+                    let mut state: HashMap<usize, Role> = HashMap::new();
+                    for (number, change) in &history[..version] {
+                        match change.map(role) {
+                            Some(role) => state.insert(*number, role),
+                            None => state.remove(number),
+                        };
+                    }
+                    let rooms: Vec<MyRoom> = state.iter().map(|(number, role)| mine(*number, *role)).collect();
+                    people.learn_rooms(&user(), &rooms, version as Seq);
+                    for number in 0..ROOMS {
+                        let known = expected.entry(number).or_default();
+                        // A snapshot says what is so; that a room is in none is not remembered.
+                        if known.0 <= version { *known = (state.get(&number).map_or(0, |_| version), state.get(&number).copied()); }
+                    }
+                }
+            }
+            for number in 0..ROOMS {
+                let known = people.membership(&user(), &room(number)).map(|membership| membership.role);
+                prop_assert_eq!(known, expected.get(&number).and_then(|(_, role)| *role));
+            }
+        }
+        people.leave(&user(), ConnectionId(1));
+        prop_assert_eq!(people.keys.read().unwrap().len(), 0, "nobody is left, so no room is held");
+    }
+}
+
+#[test]
+fn a_removal_that_was_heard_before_an_older_snapshot_holds() {
+    let people = People::default();
+    assert!(people.enter(&connection(1), 9));
+    people.learn_change(&user(), &changed(0, None), 6);
+    people.learn_rooms(&user(), &[mine(0, Role::Member), mine(1, Role::Member)], 5);
+    assert_eq!(people.membership(&user(), &room(0)), None);
+    assert!(people.membership(&user(), &room(1)).is_some());
+}
+
+#[test]
+fn a_membership_is_sixteen_bytes_and_removals_do_not_pile_up() {
+    assert_eq!(size_of::<Known>(), 16);
+    let people = People::default();
+    assert!(people.enter(&connection(1), 9));
+    for number in 0..1000 {
+        people.learn_change(&user(), &changed(number, Some(Role::Member)), 2 * number as Seq + 1);
+        people.learn_change(&user(), &changed(number, None), 2 * number as Seq + 2);
+    }
+    assert!(people.map.get(&user()).unwrap().rooms.0.len() <= REMOVALS_MAX);
+    assert!(people.keys.read().unwrap().len() <= REMOVALS_MAX);
+}
