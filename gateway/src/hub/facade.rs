@@ -10,7 +10,7 @@ use hallway_protocol::model::MyRoom;
 use hallway_protocol::{CloseCode, Epoch, RoomId, Seq, StreamId, UserId};
 
 use super::connection::Join;
-use super::lane::{Lane, LaneMessage, PageForPair};
+use super::lane::{LaneMessage, PageForPair, SharedLane};
 use super::owner::{Attach, LogReader, Owner, OwnerMessage, attach_of_join};
 use super::people::{Membership, People};
 use super::{Connection, ConnectionId, Inbox, LiveEvent};
@@ -21,7 +21,7 @@ use crate::telemetry::metrics::Metrics;
 
 /// What owners share.
 pub(super) struct Shared {
-    pub(super) lanes: Vec<Arc<Inbox<LaneMessage>>>,
+    pub(super) lanes: Vec<Arc<SharedLane>>,
     owners: Vec<Arc<Inbox<OwnerMessage>>>,
     hasher: RandomState,
     pub(super) people: People,
@@ -36,7 +36,7 @@ impl Shared {
         usize::try_from(connection.0).unwrap_or(0) % self.lanes.len()
     }
 
-    pub(super) fn lane(&self, connection: ConnectionId) -> &Inbox<LaneMessage> {
+    pub(super) fn lane(&self, connection: ConnectionId) -> &SharedLane {
         &self.lanes[self.lane_of(connection)]
     }
 
@@ -53,6 +53,13 @@ impl Shared {
     pub(super) fn join(&self, connection: &Arc<Connection>, join: &Join) {
         let attach = attach_of_join(connection, join, &self.epoch());
         self.owner(&attach.stream).push(OwnerMessage::Attach(Box::new(attach)));
+    }
+
+    /// See [`Hub::drive`].
+    pub(super) fn drive(&self) {
+        for lane in &self.lanes {
+            lane.drive();
+        }
     }
 
     pub(super) fn epoch(&self) -> Epoch {
@@ -79,7 +86,7 @@ impl Hub {
     ) -> Self {
         let count = lanes.max(1);
         let shared = Arc::new(Shared {
-            lanes: (0..count).map(|_| Arc::new(Inbox::new(limits.lane_inbox_max))).collect(),
+            lanes: (0..count).map(|_| Arc::new(SharedLane::new(limits.lane_inbox_max, Arc::clone(&metrics)))).collect(),
             owners: (0..count).map(|_| Arc::new(Inbox::new(limits.lane_inbox_max))).collect(),
             hasher: RandomState::new(),
             people: People::default(),
@@ -88,8 +95,8 @@ impl Hub {
             log,
             epoch: Mutex::new(epoch),
         });
-        for inbox in &shared.lanes {
-            tasks.spawn(Lane::new(Arc::clone(inbox), Arc::clone(&shared.metrics)).run(tasks.clone()));
+        for lane in &shared.lanes {
+            tasks.spawn(Arc::clone(lane).run(tasks.clone()));
         }
         for inbox in &shared.owners {
             tasks.spawn(Owner::new(Arc::clone(&shared), Arc::clone(inbox)).run(tasks.clone()));
@@ -200,11 +207,11 @@ impl Hub {
         }
     }
 
-    /// To everyone who follows the room right now. Dropped where a lane is full.
+    /// To everyone who follows the room right now, with the next [`Hub::drive`]. Dropped where a lane is full.
     pub fn ephemeral(&self, room: &RoomId, frame: Arc<Encoded>, except: Option<ConnectionId>) {
         for lane in &self.shared.lanes {
             let stream = StreamId::Room(room.clone());
-            if lane.offer(LaneMessage::Ephemeral { stream, frame: Arc::clone(&frame), except }).is_err() {
+            if !lane.offer_quietly(LaneMessage::Ephemeral { stream, frame: Arc::clone(&frame), except }) {
                 self.shared.metrics.lane_overflows.add(1);
             }
         }
@@ -212,7 +219,9 @@ impl Hub {
 
     /// Writes out what this task handed to the lanes, as far as that is quick; the lanes' own tasks do the rest. A session calls
     /// it once it has taken everything that its socket had, so that what came together leaves together.
-    pub fn drive(&self) {}
+    pub fn drive(&self) {
+        self.shared.drive();
+    }
 
     /// A membership as this node knows it: for quick answers, never for the decision.
     #[must_use]

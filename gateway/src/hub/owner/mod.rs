@@ -97,6 +97,8 @@ impl Owner {
         let mut read: Option<Pin<Box<dyn Future<Output = ReadDone> + Send + '_>>> = None;
         let mut sweep = tokio::time::interval(SWEEP_PERIOD);
         loop {
+            // Whatever the last round handed to the lanes leaves.
+            shared.drive();
             let now = Instant::now();
             self.tell_overflowed(now);
             if read.is_none() {
@@ -259,7 +261,7 @@ impl Owner {
             let Some(entry) = self.entries[slot as usize].as_ref() else { return };
             entry.ring.push(&event);
             for (lane, readers) in entry.readers.iter().enumerate() {
-                if *readers > 0 && self.shared.lanes[lane].offer(LaneMessage::Event(Arc::clone(&event))).is_err() {
+                if *readers > 0 && !self.shared.lanes[lane].offer_quietly(LaneMessage::Event(Arc::clone(&event))) {
                     self.shared.metrics.lane_overflows.add(1);
                     self.overflowed.insert((lane, slot));
                 }
@@ -314,7 +316,7 @@ impl Owner {
         self.overflowed.retain(|(lane, slot)| {
             let Some(entry) = entries[*slot as usize].as_ref() else { return false };
             let Some(delivered) = entry.sequencer.delivered() else { return false };
-            lanes[*lane].offer(LaneMessage::Head(entry.id.clone(), delivered)).is_err()
+            !lanes[*lane].offer(LaneMessage::Head(entry.id.clone(), delivered))
         });
     }
 
