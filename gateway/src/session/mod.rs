@@ -206,5 +206,5 @@ mod tests {
     }
 
     /// See the table in `docs/performance.md`, "Memory: what one connection costs".
-    const LIVE_MAX_BYTES: usize = 1088;
+    const LIVE_MAX_BYTES: usize = 704;
 }

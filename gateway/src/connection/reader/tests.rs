@@ -324,11 +324,14 @@ fn random_stream(random: &mut StdRng) -> Vec<u8> {
             let opcode = if is_open { 0 } else { random.random_range(1..3) };
             if opcode == 1 {
                 rest = payload.split_off(payload.len().min(random.random_range(0..400)));
-                if is_last {
+                if is_last && !is_odd(random) {
                     payload.append(&mut rest);
                 }
             } else if opcode == 0 {
-                payload = std::mem::take(&mut rest);
+                let more = std::mem::replace(&mut payload, std::mem::take(&mut rest));
+                if random.random_range(0..2) == 0 {
+                    payload.extend(more);
+                }
             }
             is_open = !is_last;
             if is_last { 0x80 | opcode } else { opcode }
