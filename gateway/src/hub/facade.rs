@@ -1,10 +1,11 @@
 //! The hub as the modules above see it.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
 use hallway_protocol::event::MembershipChanged;
 use hallway_protocol::model::MyRoom;
 use hallway_protocol::{CloseCode, Epoch, RoomId, Seq, StreamId, UserId};
@@ -41,13 +42,24 @@ impl Shared {
     }
 
     fn owner_of(&self, stream: &StreamId) -> usize {
-        let mut hasher = self.hasher.build_hasher();
-        std::hash::Hash::hash(stream, &mut hasher);
-        usize::try_from(hasher.finish() % self.owners.len() as u64).unwrap_or(0)
+        usize::try_from(self.hasher.hash_one(stream) % self.owners.len() as u64).unwrap_or(0)
     }
 
     fn owner(&self, stream: &StreamId) -> &Inbox<OwnerMessage> {
         &self.owners[self.owner_of(stream)]
+    }
+
+    /// Gives each owner what is about its streams.
+    fn shares<T>(
+        &self,
+        all: Vec<T>,
+        stream: impl Fn(&T) -> &StreamId,
+    ) -> impl Iterator<Item = (&Inbox<OwnerMessage>, Vec<T>)> {
+        let mut shares: Vec<Vec<T>> = self.owners.iter().map(|_| Vec::new()).collect();
+        for one in all {
+            shares[self.owner_of(stream(&one))].push(one);
+        }
+        self.owners.iter().map(|owner| &**owner).zip(shares).filter(|(_, share)| !share.is_empty())
     }
 
     pub(super) fn join(&self, connection: &Arc<Connection>, join: &Join) {
@@ -88,7 +100,7 @@ impl Hub {
         let shared = Arc::new(Shared {
             lanes: (0..count).map(|_| Arc::new(SharedLane::new(limits.lane_inbox_max, Arc::clone(&metrics)))).collect(),
             owners: (0..count).map(|_| Arc::new(Inbox::new(limits.lane_inbox_max))).collect(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             people: People::default(),
             limits,
             metrics,
@@ -129,23 +141,15 @@ impl Hub {
 
     /// Hands over what was committed. Waits for room in the owners' inboxes, never for a client.
     pub async fn publish(&self, events: Vec<Arc<LiveEvent>>) {
-        let mut shares: HashMap<usize, Vec<Arc<LiveEvent>>> = HashMap::new();
-        for event in events {
-            shares.entry(self.shared.owner_of(event.stream())).or_default().push(event);
-        }
-        for (owner, events) in shares {
-            self.shared.owners[owner].send(OwnerMessage::Committed(events)).await;
+        for (owner, events) in self.shared.shares(events, |event| event.stream()) {
+            owner.send(OwnerMessage::Committed(events)).await;
         }
     }
 
     /// Someone says how far streams have come; what is missing is read from the log.
     pub fn heads(&self, heads: Vec<(StreamId, Seq)>) {
-        let mut shares: HashMap<usize, Vec<(StreamId, Seq)>> = HashMap::new();
-        for (stream, seq) in heads {
-            shares.entry(self.shared.owner_of(&stream)).or_default().push((stream, seq));
-        }
-        for (owner, heads) in shares {
-            self.shared.owners[owner].push(OwnerMessage::Heads(heads));
+        for (owner, heads) in self.shared.shares(heads, |(stream, _)| stream) {
+            owner.push(OwnerMessage::Heads(heads));
         }
     }
 
