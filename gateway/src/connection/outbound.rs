@@ -1,11 +1,13 @@
 //! The backlog of one connection and the direct write past it.
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
 use hallway_protocol::CloseCode;
+use socket2::SockRef;
 use tokio::sync::Notify;
 
 use super::Budget;
@@ -31,11 +33,20 @@ pub trait Wire: Send + Sync {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.try_write_vectored(&[IoSlice::new(bytes)])
     }
+
+    /// Looks at what a write will need, so that the processor has it at hand.
+    fn warm(&self) {}
 }
 
 impl Wire for tokio::net::TcpStream {
+    /// Past the runtime's note of whether the socket is writable, which is one more place in memory. When the kernel takes
+    /// nothing, the connection's task finds that out for the runtime with its own, vectored write before it waits.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        Self::try_write(self, bytes)
+        SockRef::from(self).send_with_flags(bytes, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
+    }
+
+    fn warm(&self) {
+        std::hint::black_box(self.as_raw_fd());
     }
 
     fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -96,6 +107,12 @@ impl Outbound {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it holds the lock, and the state is valid at every step.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at what [`Outbound::push_events`] will need. Called for a few connections before they are written to, so that the
+    /// processor fetches for all of them at once what it would wait for one after the other.
+    pub fn warm(&self) {
+        self.wire.warm();
     }
 
     /// Appends stream events, as many as fit: each run is one whole frame or several. At least one frame is taken when

@@ -1,10 +1,11 @@
 //! The hub as the modules above see it.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
 use hallway_protocol::event::MembershipChanged;
 use hallway_protocol::model::MyRoom;
 use hallway_protocol::{CloseCode, Epoch, RoomId, Seq, StreamId, UserId};
@@ -29,7 +30,7 @@ pub(super) struct Owners {
 impl Owners {
     pub(super) fn new(count: usize, inbox_max: u64) -> Self {
         let inboxes = (0..count).map(|_| Arc::new(Inbox::new(inbox_max))).collect();
-        Self { inboxes, hasher: RandomState::new() }
+        Self { inboxes, hasher: RandomState::default() }
     }
 
     fn index_of(&self, stream: &StreamId) -> usize {
@@ -38,6 +39,19 @@ impl Owners {
 
     pub(super) fn of(&self, stream: &StreamId) -> &Inbox<OwnerMessage> {
         &self.inboxes[self.index_of(stream)]
+    }
+
+    /// Gives each owner what is about its streams.
+    fn shares<T>(
+        &self,
+        all: Vec<T>,
+        stream: impl Fn(&T) -> &StreamId,
+    ) -> impl Iterator<Item = (&Inbox<OwnerMessage>, Vec<T>)> {
+        let mut shares: Vec<Vec<T>> = self.inboxes.iter().map(|_| Vec::new()).collect();
+        for one in all {
+            shares[self.index_of(stream(&one))].push(one);
+        }
+        self.inboxes.iter().map(|owner| &**owner).zip(shares).filter(|(_, share)| !share.is_empty())
     }
 }
 
@@ -147,23 +161,15 @@ impl Hub {
 
     /// Hands over what was committed. Waits for room in the owners' inboxes, never for a client.
     pub async fn publish(&self, events: Vec<Arc<LiveEvent>>) {
-        let mut shares: HashMap<usize, Vec<Arc<LiveEvent>>> = HashMap::new();
-        for event in events {
-            shares.entry(self.shared.owners.index_of(event.stream())).or_default().push(event);
-        }
-        for (owner, events) in shares {
-            self.shared.owners.inboxes[owner].send(OwnerMessage::Committed(events)).await;
+        for (owner, events) in self.shared.owners.shares(events, |event| event.stream()) {
+            owner.send(OwnerMessage::Committed(events)).await;
         }
     }
 
     /// Someone says how far streams have come; what is missing is read from the log.
     pub fn heads(&self, heads: Vec<(StreamId, Seq)>) {
-        let mut shares: HashMap<usize, Vec<(StreamId, Seq)>> = HashMap::new();
-        for (stream, seq) in heads {
-            shares.entry(self.shared.owners.index_of(&stream)).or_default().push((stream, seq));
-        }
-        for (owner, heads) in shares {
-            self.shared.owners.inboxes[owner].push(OwnerMessage::Heads(heads));
+        for (owner, heads) in self.shared.owners.shares(heads, |(stream, _)| stream) {
+            owner.push(OwnerMessage::Heads(heads));
         }
     }
 

@@ -125,8 +125,8 @@ impl Batch {
     }
 
     /// Whether a connection that lacks nothing before gets every frame, and stays.
-    pub(super) fn is_whole_for(&self, connection: &Connection) -> bool {
-        self.excepted.binary_search(&connection.id).is_err()
+    pub(super) fn is_whole_for(&self, id: ConnectionId, connection: &Connection) -> bool {
+        self.excepted.binary_search(&id).is_err()
             && (self.removed.is_empty() || !self.removed.contains(&connection.user))
     }
 

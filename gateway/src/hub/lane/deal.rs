@@ -15,6 +15,8 @@ use crate::hub::LiveEvent;
 
 /// Works that are kept to be used again.
 const SPARE_WORKS_MAX: usize = 64;
+/// Sockets that are looked up before they are written to, when there is no other reason to gather more.
+const STEP_MAX_SOCKETS: usize = 16;
 
 impl Lane {
     /// A frame is to be handed to everyone in the stream.
@@ -38,11 +40,28 @@ impl Lane {
         self.queued_frames
     }
 
-    /// Hands what is queued to at most so many pairs, in turn between streams, and writes it out.
+    /// Hands what is queued to at most so many sockets, in turn between streams, and writes it out.
     pub(super) fn serve_round(&mut self, sockets_max: usize) {
         let mut left = sockets_max;
-        // Those that came since have not had a turn.
-        self.active.extend(self.cut_short.take());
+        loop {
+            // Those that came since have not had a turn.
+            self.active.extend(self.cut_short.take());
+            // Several streams may have something for one socket. One alone is handed out in small steps, so that what is looked
+            // up for a socket is still in the processor's cache when it is written to.
+            let step = if self.active.len() > 1 { left } else { left.min(STEP_MAX_SOCKETS) };
+            let dealt = self.hand_out(step);
+            self.write_out();
+            left -= dealt;
+            if dealt < step || left == 0 {
+                break;
+            }
+        }
+        self.count();
+    }
+
+    /// Hands what is queued to at most so many sockets; to how many.
+    fn hand_out(&mut self, sockets_max: usize) -> usize {
+        let mut left = sockets_max;
         for _ in 0..self.active.len() {
             if left == 0 {
                 break;
@@ -56,6 +75,10 @@ impl Lane {
                 }
             }
         }
+        sockets_max - left
+    }
+
+    fn write_out(&mut self) {
         // What a client has got is counted already.
         self.metrics.deliveries.add(std::mem::take(&mut self.counts.deliveries));
         self.write_dues();
@@ -64,7 +87,6 @@ impl Lane {
             self.check_watch(slot, None);
         }
         self.dues.reset();
-        self.count();
     }
 
     /// Sockets that something is to be handed to, counted no further than `most` + 1.
@@ -95,9 +117,10 @@ impl Lane {
         let end = stream.pairs.len().min(work.place + most);
         for pair in &mut stream.pairs[work.place..end] {
             let Some(follower) = self.followers[pair.slot as usize].as_mut() else { continue };
-            if work.batch.is_whole_for(&follower.connection) && pair.live_run(first, stored) {
+            if work.batch.is_whole_for(follower.id, &follower.connection) && pair.live_run(first, stored) {
+                follower.outbound.warm();
                 let due = self.dues.of(follower, pair.slot);
-                due.runs.extend_from_slice(work.batch.runs(follower.connection.codec));
+                due.runs.extend_from_slice(work.batch.runs(follower.codec));
                 due.parts.push(Part { stream: stream_slot, first: first_noted, frames });
                 self.counts.deliveries += frames as u64;
             } else {
@@ -170,7 +193,7 @@ impl Lane {
             let due = self.dues.entry(index);
             let Some(follower) = self.followers[due.slot as usize].as_mut() else { continue };
             follower.nothing_is_due();
-            let pushed = follower.connection.outbound.push_events(&due.runs);
+            let pushed = follower.outbound.push_events(&due.runs);
             due.runs.clear();
             self.counts.writes += pushed.writes;
             self.counts.written_bytes += pushed.written_bytes;

@@ -275,7 +275,7 @@ impl Scene {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn everyone_gets_a_dense_sequence_with_the_signals_in_their_places(turns in prop::collection::vec(turn(), 0..120)) {
