@@ -66,7 +66,12 @@ async fn storm(node: &TestNode, epoch: &Epoch, head: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heavy_a_storm_of_reconnects_costs_few_history_reads() {
-    let node = TestNode::start(|config| config.limits.unidentified_max = 4000).await;
+    let node = TestNode::start(|config| {
+        config.limits.unidentified_max = 4000;
+        // What is proved is the number of reads, also on a machine that takes long for them.
+        config.limits.hello_timeout_ms = 120_000;
+    })
+    .await;
     let mut founder = node.connect("founder").await;
     founder.create("square", "public").await;
     let mut ids = Vec::new();
