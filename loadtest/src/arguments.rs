@@ -1,9 +1,11 @@
-//! The command line, and what it means.
+//! The command line, and what it means. What the raw driver's scenarios take is in [`raw`].
 
-use std::path::PathBuf;
+pub(crate) mod raw;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use hallway_protocol::codec::Codec;
 use serde::Serialize;
 
@@ -25,9 +27,36 @@ const SPARE_FILES: u64 = 64;
     4 this client was the bottleneck, 5 the ledger found a broken promise, 6 the run proves nothing."
 )]
 pub(crate) struct Arguments {
-    /// What to do.
-    #[arg(value_enum)]
-    scenario: Scenario,
+    #[command(subcommand)]
+    pub(crate) what: What,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum What {
+    /// Members of rooms talk at a steady rate.
+    Chat(Ordinary),
+    /// A user who missed events comes back, again and again.
+    Reconnect(Ordinary),
+    /// One member stops reading for a while; what does that cost the others?
+    Slow(Ordinary),
+    /// Raw load: how much processor time does a delivery cost, and how long does it take?
+    Fanout(raw::Fanout),
+    /// Raw load: how much memory does a connection cost that does nothing?
+    Idle(raw::Idle),
+    /// The same load for Hallway and for servers like it; `loadtest/peers/install` installs them.
+    Peers(crate::peers::compare::PeersArguments),
+    /// A broadcaster that does nothing else: the floor that `peers` compares with.
+    #[command(hide = true)]
+    Bare(crate::peers::bare::BareArguments),
+    /// One of the processes that make raw load: started by the others, not by people.
+    #[command(hide = true)]
+    Worker,
+}
+
+/// Options of the scenarios that work with whole clients and the whole ledger.
+#[derive(Debug, Args)]
+pub(crate) struct Ordinary {
     /// WebSocket address of the node.
     #[arg(long)]
     target: String,
@@ -72,19 +101,16 @@ pub(crate) struct Arguments {
     seed: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Scenario {
-    /// Members of rooms talk at a steady rate.
     Chat,
-    /// A user who missed events comes back, again and again.
     Reconnect,
-    /// One member stops reading for a while; what does that cost the others?
     Slow,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum CodecName {
+pub(crate) enum CodecName {
     Json,
     Postcard,
 }
@@ -92,7 +118,7 @@ enum CodecName {
 /// A command line that cannot be meant.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct UsageError(String);
+pub(crate) struct UsageError(pub(crate) String);
 
 /// Why a run could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -135,10 +161,10 @@ fn as_text<S: serde::Serializer>(thresholds: &[Threshold], serializer: S) -> Res
     serializer.collect_seq(thresholds.iter().map(ToString::to_string))
 }
 
-impl Arguments {
+impl Ordinary {
     /// Checks what the parser cannot, and reads the secret.
-    pub(crate) fn settings(&self) -> Result<Settings, crate::run::Failure> {
-        let rooms = self.rooms.unwrap_or(match self.scenario {
+    pub(crate) fn settings(&self, scenario: Scenario) -> Result<Settings, crate::run::Failure> {
+        let rooms = self.rooms.unwrap_or(match scenario {
             Scenario::Chat => 200,
             Scenario::Reconnect => 50,
             Scenario::Slow => 4,
@@ -149,14 +175,14 @@ impl Arguments {
         if self.duration.is_zero() || self.duration > Duration::from_secs(24 * 3600) {
             return Err(UsageError("--duration must lie between 1ms and 24h".to_owned()).into());
         }
-        if self.scenario == Scenario::Slow && self.members < 2 {
+        if scenario == Scenario::Slow && self.members < 2 {
             return Err(UsageError("slow needs --members 2 at least: the slow one and a neighbour".to_owned()).into());
         }
-        if self.scenario == Scenario::Reconnect && rooms > 1000 {
+        if scenario == Scenario::Reconnect && rooms > 1000 {
             return Err(UsageError(format!("--rooms {rooms}: a user has at most 1000 rooms")).into());
         }
         let users = rooms.saturating_mul(self.members).min(USERS_MAX);
-        let deliveries = match self.scenario {
+        let deliveries = match scenario {
             Scenario::Reconnect => f64::from(rooms) * f64::from(self.missed) * f64::from(self.reconnects),
             Scenario::Chat | Scenario::Slow => self.rate * self.duration.as_secs_f64() * f64::from(self.members),
         };
@@ -167,15 +193,14 @@ impl Arguments {
             );
             return Err(UsageError(message).into());
         }
-        if self.scenario != Scenario::Reconnect {
+        if scenario != Scenario::Reconnect {
             check_files(u64::from(users) + SPARE_FILES)?;
         }
-        let secret = std::fs::read(&self.secret_file)
-            .map_err(|source| SecretError { path: self.secret_file.display().to_string(), source })?;
+        let secret = read_secret(&self.secret_file)?;
         Ok(Settings {
-            scenario: self.scenario,
+            scenario,
             target: self.target.clone(),
-            secret: secret.trim_ascii().to_vec(),
+            secret,
             rooms,
             members: self.members,
             users,
@@ -196,16 +221,22 @@ impl Arguments {
     }
 }
 
+/// The secret that signs tokens.
+fn read_secret(path: &Path) -> Result<Vec<u8>, crate::run::Failure> {
+    let secret = std::fs::read(path).map_err(|source| SecretError { path: path.display().to_string(), source })?;
+    Ok(secret.trim_ascii().to_vec())
+}
+
+/// How many files this process may open. Only Linux tells it here; elsewhere the system speaks up by itself.
+fn files_allowed() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()
+}
+
 /// The limit on open files is found out now rather than in the middle of the run.
 fn check_files(needed: u64) -> Result<(), UsageError> {
-    // Only Linux tells it here; elsewhere the system speaks up by itself.
-    let Ok(limits) = std::fs::read_to_string("/proc/self/limits") else { return Ok(()) };
-    let soft = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))
-        .and_then(|rest| rest.split_whitespace().next())
-        .and_then(|number| number.parse::<u64>().ok());
-    match soft {
+    match files_allowed() {
         Some(soft) if soft < needed => Err(UsageError(format!(
             "this run needs {needed} open files and the limit is {soft}: run `ulimit -n {needed}` first, \
              or lower --rooms or --members"

@@ -2,14 +2,19 @@
 //!
 //! Reading order: `arguments` (the command line), `scenario` (what is done), `member` (one client: its latencies and
 //! its lines in the ledger), `run` (what all scenarios share), `metrics` and `threshold`, `report` (what is said).
+//! `fanout` and `idle` measure the server rather than the client: `driver` (sockets by the thousand) and `sample`
+//! (what the server costs). `peers` does the same to Hallway and to servers like it.
 
 mod arguments;
-#[expect(dead_code, reason = "the engine comes next")]
+#[allow(dead_code, reason = "idle comes next")]
 mod driver;
 mod member;
 mod metrics;
+mod peers;
 mod report;
 mod run;
+#[allow(dead_code, reason = "idle comes next")]
+mod sample;
 mod scenario;
 mod schedule;
 mod threshold;
@@ -18,7 +23,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::Arguments;
+use arguments::{Arguments, Scenario, What};
 use report::Outcome;
 
 fn main() -> ExitCode {
@@ -43,7 +48,17 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: &Arguments) -> Result<Outcome, run::Failure> {
-    let settings = arguments.settings()?;
+    let (ordinary, scenario) = match &arguments.what {
+        What::Chat(ordinary) => (ordinary, Scenario::Chat),
+        What::Reconnect(ordinary) => (ordinary, Scenario::Reconnect),
+        What::Slow(ordinary) => (ordinary, Scenario::Slow),
+        What::Fanout(fanout) => return scenario::fanout::run(fanout),
+        What::Idle(idle) => return scenario::idle::run(idle),
+        What::Peers(peers) => return peers::compare::run(peers),
+        What::Bare(bare) => return Ok(peers::bare::run(bare).map(|()| Outcome::Pass)?),
+        What::Worker => return driver::worker::run().map(|()| Outcome::Pass),
+    };
+    let settings = ordinary.settings(scenario)?;
     // One thread: the tool shares the machine with the node, and hand-overs between threads cost more than they save.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(scenario::run(settings))

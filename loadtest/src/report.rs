@@ -8,11 +8,12 @@ use loadtest_client::ledger::Verdict;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::driver::job::Counts;
 use crate::metrics::{self, Latencies, Metric, Stat};
 use crate::run::Context;
 
 /// More late sends than one in this many, and the client was the bottleneck.
-const LATE_ONE_IN: u64 = 100;
+pub(crate) const LATE_ONE_IN: u64 = 100;
 
 /// How a run ended; each is an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -38,6 +39,31 @@ impl From<Outcome> for ExitCode {
             Outcome::Ledger => 5,
             Outcome::Invalid => 6,
         })
+    }
+}
+
+/// A line a second of raw load.
+pub(crate) struct Progress {
+    began: Instant,
+    before: Counts,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self { began: Instant::now(), before: Counts::default() }
+    }
+
+    /// New totals, about once a second.
+    pub(crate) fn tick(&mut self, counts: Counts) {
+        let before = std::mem::replace(&mut self.before, counts);
+        println!(
+            "{:4.0}s  connected {}  sent {}/s  delivered {}/s  late {}",
+            self.began.elapsed().as_secs_f64(),
+            counts.connected,
+            counts.sent - before.sent,
+            counts.delivered - before.delivered,
+            counts.late,
+        );
     }
 }
 

@@ -30,6 +30,30 @@ fn frame(opcode: u8, payload: &[u8]) -> Bytes {
     Bytes::from(bytes)
 }
 
+/// How long the first of several whole frames of ours is, header included.
+pub(super) fn first_frame_bytes(frames: &[u8]) -> usize {
+    let length = match frames {
+        [_, 126, high, low, ..] => 4 + usize::from(u16::from_be_bytes([*high, *low])),
+        [_, 127, a, b, c, d, e, f, g, h, ..] => {
+            let payload = u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
+            usize::try_from(payload).unwrap_or(usize::MAX).saturating_add(10)
+        }
+        [_, payload, ..] => 2 + usize::from(*payload),
+        _ => frames.len(),
+    };
+    length.min(frames.len())
+}
+
+/// How many whole frames these are.
+pub(super) fn count_frames(frames: &[u8]) -> usize {
+    let (mut rest, mut count) = (frames, 0);
+    while !rest.is_empty() {
+        rest = &rest[first_frame_bytes(rest)..];
+        count += 1;
+    }
+    count
+}
+
 /// A server frame in one codec, WebSocket header included.
 #[must_use]
 pub fn data_frame(codec: Codec, content: &ServerFrame) -> Bytes {
@@ -96,6 +120,8 @@ mod tests {
             let bytes = frame(OPCODE_TEXT, &vec![b'x'; length]);
             assert_eq!(bytes.len(), length + header, "payload of {length} bytes");
             assert_eq!(bytes[0], 0x81);
+            let two = [&bytes[..], &bytes[..]].concat();
+            assert_eq!((first_frame_bytes(&two), count_frames(&two)), (bytes.len(), 2));
         }
     }
 }

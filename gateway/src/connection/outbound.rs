@@ -1,15 +1,16 @@
 //! The backlog of one connection and the direct write past it.
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use hallway_protocol::CloseCode;
 use tokio::sync::Notify;
 
 use super::Budget;
+use super::backlog::Backlog;
+use super::frames::count_frames;
 use crate::telemetry::metrics::Metrics;
 
 /// Slices given to the kernel in one call.
@@ -22,9 +23,21 @@ pub trait Wire: Send + Sync {
     /// # Errors
     /// `WouldBlock` when nothing can be taken now; anything else ends the connection.
     fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Writes some of the bytes: the same for a single slice, which the kernel takes a little faster on its own.
+    ///
+    /// # Errors
+    /// As above.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_write_vectored(&[IoSlice::new(bytes)])
+    }
 }
 
 impl Wire for tokio::net::TcpStream {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Self::try_write(self, bytes)
+    }
+
     fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         Self::try_write_vectored(self, slices)
     }
@@ -42,12 +55,28 @@ pub struct Outbound {
 
 #[derive(Debug, Default)]
 struct State {
-    frames: VecDeque<Bytes>,
-    bytes: usize,
+    backlog: Backlog,
     /// Since when the first waiting byte has been waiting without any byte being taken.
     stalled_since: Option<Instant>,
     broken: bool,
     close: Option<CloseCode>,
+}
+
+/// What became of stream events that were appended. The caller counts the writes, for many connections at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// Frames that did not fit, from the end.
+    pub refused_frames: usize,
+    /// System calls that wrote something, and how much.
+    pub writes: u64,
+    pub written_bytes: u64,
+}
+
+/// How far a row of runs was written: all before `run`, and so much of that one.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reached {
+    run: usize,
+    bytes: usize,
 }
 
 impl Outbound {
@@ -69,87 +98,91 @@ impl Outbound {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends stream events, as many as fit. Returns how many were taken, from the front. At least one is taken when
-    /// nothing is waiting, however large.
-    pub fn push_events(&self, frames: &[Bytes]) -> usize {
+    /// Appends stream events, as many as fit: each run is one whole frame or several. At least one frame is taken when
+    /// nothing is waiting, however large. The caller adds the writes to the metrics.
+    pub fn push_events(&self, runs: &[Bytes]) -> Pushed {
+        let mut pushed = Pushed::default();
         let mut state = self.state();
         if state.broken || state.close.is_some() {
             // The connection is ending; its client resumes from its positions.
-            return frames.len();
+            return pushed;
         }
-        let mut taken = 0;
-        if state.frames.is_empty() {
-            taken = self.write_directly(&mut state, frames);
-            if state.broken {
-                return frames.len();
+        let mut reached = Reached::default();
+        if state.backlog.is_empty() {
+            reached = self.write_directly(&mut state, runs, &mut pushed);
+        }
+        if reached.run == runs.len() || state.broken {
+            return pushed;
+        }
+        for (index, run) in runs.iter().enumerate().skip(reached.run) {
+            let end = state.backlog.fitting_end(run, reached.bytes, self.backlog_max_bytes);
+            if end == run.len() {
+                self.append(&mut state, run.clone(), reached.bytes);
+                reached.bytes = 0;
+                continue;
             }
+            self.append(&mut state, run.slice(..end), reached.bytes);
+            pushed.refused_frames = count_frames(&run[end..]);
+            pushed.refused_frames += runs[index + 1..].iter().map(|run| count_frames(run)).sum::<usize>();
+            break;
         }
-        for frame in &frames[taken..] {
-            if !state.frames.is_empty() && state.bytes + frame.len() > self.backlog_max_bytes {
-                break;
-            }
-            self.append(&mut state, frame.clone());
-            taken += 1;
-        }
-        taken
+        pushed
     }
 
     /// Appends a frame that is never refused: a reply, a bracket of a sync, a control frame.
     pub fn push(&self, frame: Bytes) {
+        let mut pushed = Pushed::default();
         let mut state = self.state();
         if state.broken {
             return;
         }
-        if state.frames.is_empty() && self.write_directly(&mut state, std::slice::from_ref(&frame)) == 1 {
-            return;
+        let mut reached = Reached::default();
+        if state.backlog.is_empty() {
+            reached = self.write_directly(&mut state, std::slice::from_ref(&frame), &mut pushed);
+            self.count(&pushed);
         }
-        if !state.broken {
-            self.append(&mut state, frame);
+        if reached.run == 0 && !state.broken {
+            self.append(&mut state, frame, reached.bytes);
         }
     }
 
-    /// Writes whole frames while the kernel takes them; the rest of a partly written one goes to the backlog. Returns how
-    /// many frames are dealt with.
-    fn write_directly(&self, state: &mut State, frames: &[Bytes]) -> usize {
-        let mut dealt = 0;
-        while dealt < frames.len() {
-            let batch = &frames[dealt..frames.len().min(dealt + WRITE_SLICES_MAX)];
-            let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
-            for (slice, frame) in slices.iter_mut().zip(batch) {
-                *slice = IoSlice::new(frame);
-            }
-            let Some(mut written) = self.write(state, &slices[..batch.len()]) else { return dealt };
-            for frame in batch {
-                if written >= frame.len() {
-                    written -= frame.len();
-                    dealt += 1;
-                    continue;
+    /// Writes while the kernel takes everything.
+    fn write_directly(&self, state: &mut State, runs: &[Bytes], pushed: &mut Pushed) -> Reached {
+        let mut reached = Reached::default();
+        while reached.run < runs.len() {
+            let batch = &runs[reached.run..runs.len().min(reached.run + WRITE_SLICES_MAX)];
+            let result = if let [run] = batch {
+                self.wire.try_write(run)
+            } else {
+                let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
+                for (slice, run) in slices.iter_mut().zip(batch) {
+                    *slice = IoSlice::new(run);
                 }
-                if written > 0 {
-                    self.append(state, frame.slice(written..));
-                    dealt += 1;
+                self.wire.try_write_vectored(&slices[..batch.len()])
+            };
+            let Some(mut written) = self.written(state, result, pushed) else { return reached };
+            for run in batch {
+                if written < run.len() {
+                    reached.bytes = written;
+                    return reached;
                 }
-                return dealt;
+                written -= run.len();
+                reached.run += 1;
             }
         }
-        dealt
+        reached
     }
 
-    /// One system call. `None` when the kernel takes nothing, or the connection is broken.
-    fn write(&self, state: &mut State, slices: &[IoSlice<'_>]) -> Option<usize> {
-        match self.wire.try_write_vectored(slices) {
-            Ok(0) => {
-                state.broken = true;
-                self.wake.notify_one();
-                None
-            }
-            Ok(written) => {
-                self.metrics.socket_writes.add(1);
-                self.metrics.delivered_bytes.add(written as u64);
+    /// What a system call came to. `None` when the kernel took nothing, or the connection is broken.
+    fn written(&self, state: &mut State, result: io::Result<usize>, pushed: &mut Pushed) -> Option<usize> {
+        match result {
+            Ok(written) if written > 0 => {
+                pushed.writes += 1;
+                pushed.written_bytes += written as u64;
                 Some(written)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(_) => {
+            _ => {
                 state.broken = true;
                 self.wake.notify_one();
                 None
@@ -157,70 +190,63 @@ impl Outbound {
         }
     }
 
-    fn append(&self, state: &mut State, frame: Bytes) {
-        if state.frames.is_empty() {
+    fn count(&self, pushed: &Pushed) {
+        if pushed.writes > 0 {
+            self.metrics.socket_writes.add(pushed.writes);
+            self.metrics.delivered_bytes.add(pushed.written_bytes);
+        }
+    }
+
+    fn append(&self, state: &mut State, run: Bytes, written: usize) {
+        let was_empty = state.backlog.is_empty();
+        let grown = state.backlog.append(run, written);
+        if grown == 0 {
+            return;
+        }
+        if was_empty {
             state.stalled_since = Some(Instant::now());
             self.wake.notify_one();
         }
-        state.bytes += frame.len();
-        self.budget.add(frame.len());
-        self.metrics.backlog_bytes.add(frame.len() as i64);
-        state.frames.push_back(frame);
+        self.budget.add(grown);
+        self.metrics.backlog_bytes.add(grown as i64);
     }
 
     /// Writes waiting bytes until the kernel takes no more. Called by the connection's own task when writable.
     pub fn flush(&self) {
-        let mut state = self.state();
-        while !state.frames.is_empty() && !state.broken {
-            let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
-            let mut count = 0;
-            // The frames are cloned handles (no bytes are copied), so that the state can change while they are written.
-            let batch: Vec<Bytes> = state.frames.iter().take(WRITE_SLICES_MAX).cloned().collect();
-            for (slice, frame) in slices.iter_mut().zip(&batch) {
-                *slice = IoSlice::new(frame);
-                count += 1;
-            }
-            let Some(written) = self.write(&mut state, &slices[..count]) else { return };
-            self.consume(&mut state, written);
+        let mut pushed = Pushed::default();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        while !state.backlog.is_empty() && !state.broken {
+            let result = {
+                let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
+                let count = state.backlog.slices(&mut slices);
+                self.wire.try_write_vectored(&slices[..count])
+            };
+            let Some(written) = self.written(state, result, &mut pushed) else { break };
+            state.backlog.consume(written);
+            state.stalled_since = (!state.backlog.is_empty()).then(Instant::now);
+            self.budget.sub(written);
+            self.metrics.backlog_bytes.add(-(written as i64));
         }
-    }
-
-    fn consume(&self, state: &mut State, mut written: usize) {
-        state.bytes -= written;
-        self.budget.sub(written);
-        self.metrics.backlog_bytes.add(-(written as i64));
-        state.stalled_since = Some(Instant::now());
-        while let Some(front) = state.frames.front_mut() {
-            if written < front.len() {
-                front.advance(written);
-                return;
-            }
-            written -= front.len();
-            state.frames.pop_front();
-        }
-        state.stalled_since = None;
-        if state.frames.capacity() > WRITE_SLICES_MAX {
-            // A reader that was slow once does not keep its memory for ever.
-            state.frames = VecDeque::new();
-        }
+        self.count(&pushed);
     }
 
     /// Bytes that wait.
     #[must_use]
     pub fn backlog_bytes(&self) -> usize {
-        self.state().bytes
+        self.state().backlog.bytes()
     }
 
     /// Whether the backlog is over its bound: then nothing more is read from this client.
     #[must_use]
     pub fn is_over_bound(&self) -> bool {
-        self.state().bytes > self.backlog_max_bytes
+        self.state().backlog.bytes() > self.backlog_max_bytes
     }
 
     /// Whether there is room for a page from the log.
     #[must_use]
     pub fn is_half_empty(&self) -> bool {
-        self.state().bytes <= self.backlog_max_bytes / 2
+        self.state().backlog.bytes() <= self.backlog_max_bytes / 2
     }
 
     /// Since when no byte was taken although some wait.
@@ -247,11 +273,7 @@ impl Outbound {
     pub fn give_up(&self, code: CloseCode) {
         let mut state = self.state();
         state.close.get_or_insert(code);
-        let front = state.frames.front().cloned();
-        let kept = front.as_ref().map_or(0, Bytes::len);
-        let freed = state.bytes - kept;
-        state.frames = front.into_iter().collect();
-        state.bytes = kept;
+        let freed = state.backlog.keep_first_frame();
         self.budget.sub(freed);
         self.metrics.backlog_bytes.add(-(freed as i64));
         self.wake.notify_one();
@@ -276,7 +298,7 @@ impl Outbound {
 
 impl Drop for Outbound {
     fn drop(&mut self) {
-        let bytes = self.state().bytes;
+        let bytes = self.state().backlog.bytes();
         self.budget.sub(bytes);
         self.metrics.backlog_bytes.add(-(bytes as i64));
     }

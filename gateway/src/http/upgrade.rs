@@ -43,7 +43,7 @@ pub(super) fn upgrade(routes: &Arc<Routes>, mut request: Request<Incoming>) -> R
     routes.sessions.tasks.spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         let Some(upgraded) = raw(upgraded) else { return };
-        sessions.run(upgraded, codec, token, place).await;
+        sessions.begin(upgraded, codec, token, place).await;
     });
     switching(codec, &accept, named)
 }

@@ -1,7 +1,7 @@
 //! The hub as the modules above see it.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -10,22 +10,44 @@ use hallway_protocol::model::MyRoom;
 use hallway_protocol::{CloseCode, Epoch, RoomId, Seq, StreamId, UserId};
 
 use super::connection::Join;
-use super::lane::{Lane, LaneMessage, PageForPair};
+use super::lane::{LaneMessage, PageForPair, SharedLane};
 use super::owner::{Attach, LogReader, Owner, OwnerMessage, attach_of_join};
 use super::people::{Membership, People};
+use super::ring::RingBounds;
 use super::{Connection, ConnectionId, Inbox, LiveEvent};
 use crate::config::Limits;
 use crate::connection::Encoded;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
+/// The way to the owners: which one orders a stream.
+pub(super) struct Owners {
+    inboxes: Vec<Arc<Inbox<OwnerMessage>>>,
+    hasher: RandomState,
+}
+
+impl Owners {
+    pub(super) fn new(count: usize, inbox_max: u64) -> Self {
+        let inboxes = (0..count).map(|_| Arc::new(Inbox::new(inbox_max))).collect();
+        Self { inboxes, hasher: RandomState::new() }
+    }
+
+    fn index_of(&self, stream: &StreamId) -> usize {
+        usize::try_from(self.hasher.hash_one(stream) % self.inboxes.len() as u64).unwrap_or(0)
+    }
+
+    pub(super) fn of(&self, stream: &StreamId) -> &Inbox<OwnerMessage> {
+        &self.inboxes[self.index_of(stream)]
+    }
+}
+
 /// What owners share.
 pub(super) struct Shared {
-    pub(super) lanes: Vec<Arc<Inbox<LaneMessage>>>,
-    owners: Vec<Arc<Inbox<OwnerMessage>>>,
-    hasher: RandomState,
+    pub(super) lanes: Vec<Arc<SharedLane>>,
+    owners: Arc<Owners>,
     pub(super) people: People,
     pub(super) limits: Limits,
+    pub(super) ring_bounds: Arc<RingBounds>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) log: Arc<dyn LogReader>,
     epoch: Mutex<Epoch>,
@@ -36,23 +58,20 @@ impl Shared {
         usize::try_from(connection.0).unwrap_or(0) % self.lanes.len()
     }
 
-    pub(super) fn lane(&self, connection: ConnectionId) -> &Inbox<LaneMessage> {
+    pub(super) fn lane(&self, connection: ConnectionId) -> &SharedLane {
         &self.lanes[self.lane_of(connection)]
-    }
-
-    fn owner_of(&self, stream: &StreamId) -> usize {
-        let mut hasher = self.hasher.build_hasher();
-        std::hash::Hash::hash(stream, &mut hasher);
-        usize::try_from(hasher.finish() % self.owners.len() as u64).unwrap_or(0)
-    }
-
-    fn owner(&self, stream: &StreamId) -> &Inbox<OwnerMessage> {
-        &self.owners[self.owner_of(stream)]
     }
 
     pub(super) fn join(&self, connection: &Arc<Connection>, join: &Join) {
         let attach = attach_of_join(connection, join, &self.epoch());
-        self.owner(&attach.stream).push(OwnerMessage::Attach(Box::new(attach)));
+        self.owners.of(&attach.stream).push(OwnerMessage::Attach(Box::new(attach)));
+    }
+
+    /// See [`Hub::drive`].
+    pub(super) fn drive(&self) {
+        for lane in &self.lanes {
+            lane.drive();
+        }
     }
 
     pub(super) fn epoch(&self) -> Epoch {
@@ -78,20 +97,26 @@ impl Hub {
         tasks: &Tasks,
     ) -> Self {
         let count = lanes.max(1);
+        let owners = Arc::new(Owners::new(count, limits.lane_inbox_max));
         let shared = Arc::new(Shared {
-            lanes: (0..count).map(|_| Arc::new(Inbox::new(limits.lane_inbox_max))).collect(),
-            owners: (0..count).map(|_| Arc::new(Inbox::new(limits.lane_inbox_max))).collect(),
-            hasher: RandomState::new(),
+            lanes: (0..count)
+                .map(|index| {
+                    let (owners, metrics) = (Arc::clone(&owners), Arc::clone(&metrics));
+                    Arc::new(SharedLane::new(index, limits.lane_inbox_max, owners, metrics))
+                })
+                .collect(),
+            owners,
             people: People::default(),
+            ring_bounds: RingBounds::new(limits.ring_events_max, limits.ring_max_bytes, Arc::clone(&metrics)),
             limits,
             metrics,
             log,
             epoch: Mutex::new(epoch),
         });
-        for inbox in &shared.lanes {
-            tasks.spawn(Lane::new(Arc::clone(inbox), Arc::clone(&shared.metrics)).run(tasks.clone()));
+        for lane in &shared.lanes {
+            tasks.spawn(Arc::clone(lane).run(tasks.clone()));
         }
-        for inbox in &shared.owners {
+        for inbox in &shared.owners.inboxes {
             tasks.spawn(Owner::new(Arc::clone(&shared), Arc::clone(inbox)).run(tasks.clone()));
         }
         Self { shared }
@@ -113,7 +138,7 @@ impl Hub {
             }
             *present = epoch.clone();
         }
-        for owner in &self.shared.owners {
+        for owner in &self.shared.owners.inboxes {
             owner.push(OwnerMessage::Clear);
         }
         self.close_all(CloseCode::EpochChanged);
@@ -124,10 +149,10 @@ impl Hub {
     pub async fn publish(&self, events: Vec<Arc<LiveEvent>>) {
         let mut shares: HashMap<usize, Vec<Arc<LiveEvent>>> = HashMap::new();
         for event in events {
-            shares.entry(self.shared.owner_of(event.stream())).or_default().push(event);
+            shares.entry(self.shared.owners.index_of(event.stream())).or_default().push(event);
         }
         for (owner, events) in shares {
-            self.shared.owners[owner].send(OwnerMessage::Committed(events)).await;
+            self.shared.owners.inboxes[owner].send(OwnerMessage::Committed(events)).await;
         }
     }
 
@@ -135,10 +160,10 @@ impl Hub {
     pub fn heads(&self, heads: Vec<(StreamId, Seq)>) {
         let mut shares: HashMap<usize, Vec<(StreamId, Seq)>> = HashMap::new();
         for (stream, seq) in heads {
-            shares.entry(self.shared.owner_of(&stream)).or_default().push((stream, seq));
+            shares.entry(self.shared.owners.index_of(&stream)).or_default().push((stream, seq));
         }
         for (owner, heads) in shares {
-            self.shared.owners[owner].push(OwnerMessage::Heads(heads));
+            self.shared.owners.inboxes[owner].push(OwnerMessage::Heads(heads));
         }
     }
 
@@ -150,7 +175,7 @@ impl Hub {
             return false;
         }
         let stream = StreamId::User(connection.user.clone());
-        self.shared.owner(&stream).push(OwnerMessage::Enter(stream.clone()));
+        self.shared.owners.of(&stream).push(OwnerMessage::Enter(stream.clone()));
         true
     }
 
@@ -158,7 +183,7 @@ impl Hub {
     pub fn learn(&self, user: &UserId, rooms: &[MyRoom], user_head: Seq) {
         self.shared.people.learn_rooms(user, rooms, user_head);
         let stream = StreamId::User(user.clone());
-        self.shared.owner(&stream).push(OwnerMessage::Seed(stream.clone(), user_head));
+        self.shared.owners.of(&stream).push(OwnerMessage::Seed(stream.clone(), user_head));
     }
 
     /// Third step, after the reply: the connection belongs to its lane.
@@ -173,7 +198,7 @@ impl Hub {
 
     /// A connection is to follow a stream.
     pub fn attach(&self, attach: Attach) {
-        self.shared.owner(&attach.stream).push(OwnerMessage::Attach(Box::new(attach)));
+        self.shared.owners.of(&attach.stream).push(OwnerMessage::Attach(Box::new(attach)));
     }
 
     /// Last step of a hello: memberships that began meanwhile. `known` says which were in the snapshot.
@@ -195,16 +220,13 @@ impl Hub {
         connection.mark_closed();
         self.shared.people.leave(&connection.user, connection.id);
         self.shared.lane(connection.id).push(LaneMessage::Forget(connection.id));
-        for owner in &self.shared.owners {
-            owner.push(OwnerMessage::Gone(connection.id));
-        }
     }
 
-    /// To everyone who follows the room right now. Dropped where a lane is full.
+    /// To everyone who follows the room right now, with the next [`Hub::drive`]. Dropped where a lane is full.
     pub fn ephemeral(&self, room: &RoomId, frame: Arc<Encoded>, except: Option<ConnectionId>) {
         for lane in &self.shared.lanes {
             let stream = StreamId::Room(room.clone());
-            if lane.offer(LaneMessage::Ephemeral { stream, frame: Arc::clone(&frame), except }).is_err() {
+            if !lane.offer_quietly(LaneMessage::Ephemeral { stream, frame: Arc::clone(&frame), except }) {
                 self.shared.metrics.lane_overflows.add(1);
             }
         }
@@ -212,7 +234,9 @@ impl Hub {
 
     /// Writes out what this task handed to the lanes, as far as that is quick; the lanes' own tasks do the rest. A session calls
     /// it once it has taken everything that its socket had, so that what came together leaves together.
-    pub fn drive(&self) {}
+    pub fn drive(&self) {
+        self.shared.drive();
+    }
 
     /// A membership as this node knows it: for quick answers, never for the decision.
     #[must_use]

@@ -9,10 +9,17 @@ use tokio::sync::Notify;
 /// for what can be read again from the log, `send` for writers that may wait.
 #[derive(Debug)]
 pub struct Inbox<T> {
-    queue: Mutex<VecDeque<T>>,
+    queue: Mutex<Queue<T>>,
     filled: Notify,
     drained: Notify,
     max: usize,
+}
+
+#[derive(Debug)]
+struct Queue<T> {
+    entries: VecDeque<T>,
+    /// The reader was woken since the queue was last empty.
+    woken: bool,
 }
 
 impl<T> Inbox<T> {
@@ -20,25 +27,25 @@ impl<T> Inbox<T> {
     #[must_use]
     pub fn new(max: u64) -> Self {
         Self {
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue { entries: VecDeque::new(), woken: false }),
             filled: Notify::new(),
             drained: Notify::new(),
             max: usize::try_from(max).unwrap_or(usize::MAX),
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, VecDeque<T>> {
+    fn queue(&self) -> MutexGuard<'_, Queue<T>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Appends, whatever the length.
     pub fn push(&self, entry: T) {
-        let was_empty = {
+        let was_woken = {
             let mut queue = self.queue();
-            queue.push_back(entry);
-            queue.len() == 1
+            queue.entries.push_back(entry);
+            std::mem::replace(&mut queue.woken, true)
         };
-        if was_empty {
+        if !was_woken {
             self.filled.notify_one();
         }
     }
@@ -48,18 +55,47 @@ impl<T> Inbox<T> {
     /// # Errors
     /// Gives the entry back when the queue is full.
     pub fn offer(&self, entry: T) -> Result<(), T> {
-        let was_empty = {
+        let was_woken = {
             let mut queue = self.queue();
-            if queue.len() >= self.max {
+            if queue.entries.len() >= self.max {
                 return Err(entry);
             }
-            queue.push_back(entry);
-            queue.len() == 1
+            queue.entries.push_back(entry);
+            std::mem::replace(&mut queue.woken, true)
         };
-        if was_empty {
+        if !was_woken {
             self.filled.notify_one();
         }
         Ok(())
+    }
+
+    /// Appends if there is room, and wakes nobody: the caller sees to it that the entry is taken.
+    ///
+    /// # Errors
+    /// Gives the entry back when the queue is full.
+    pub fn offer_quietly(&self, entry: T) -> Result<(), T> {
+        let mut queue = self.queue();
+        if queue.entries.len() >= self.max {
+            return Err(entry);
+        }
+        queue.entries.push_back(entry);
+        Ok(())
+    }
+
+    /// Wakes the reader whether there is an entry or not.
+    pub fn wake(&self) {
+        self.filled.notify_one();
+    }
+
+    /// Whether there is nothing to take.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue().entries.is_empty()
+    }
+
+    /// Resolves when the reader was woken since the last call; there may be nothing to take.
+    pub async fn filled(&self) {
+        self.filled.notified().await;
     }
 
     /// Appends, waiting for room.
@@ -89,9 +125,10 @@ impl<T> Inbox<T> {
     pub fn take(&self, into: &mut Vec<T>, most: usize) -> bool {
         let (count, left) = {
             let mut queue = self.queue();
-            let count = queue.len().min(most);
-            into.extend(queue.drain(..count));
-            (count, queue.len())
+            let count = queue.entries.len().min(most);
+            into.extend(queue.entries.drain(..count));
+            queue.woken = !queue.entries.is_empty();
+            (count, queue.entries.len())
         };
         if left > 0 {
             // The next `receive` finds the rest even when no writer pushes again.

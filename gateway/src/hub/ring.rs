@@ -1,7 +1,7 @@
 //! The newest events of a stream, in memory, bounded in number and bytes.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hallway_protocol::event::MessageCreated;
 use hallway_protocol::event::MessageEdited;
@@ -10,13 +10,33 @@ use hallway_protocol::{Event, EventBody, Message, MessageId, Seq, ServerFrame};
 use super::LiveEvent;
 use crate::telemetry::metrics::Metrics;
 
-/// Written by the stream's owner, read by lanes. Holds consecutive numbers only.
+/// How much a ring holds, and where that is counted: one for all rings of a node.
 #[derive(Debug)]
-pub struct Ring {
-    inner: Mutex<Inner>,
+pub struct RingBounds {
     events_max: usize,
     bytes_max: usize,
     metrics: Arc<Metrics>,
+}
+
+impl RingBounds {
+    /// Bounds in number and bytes.
+    #[must_use]
+    pub fn new(events_max: u64, bytes_max: u64, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            events_max: usize::try_from(events_max).unwrap_or(usize::MAX),
+            bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX),
+            metrics,
+        })
+    }
+}
+
+/// Written by the stream's owner, read by lanes. Holds consecutive numbers only. Every user has a stream, and most of them
+/// are silent: an empty ring is little more than two pointers.
+#[derive(Debug)]
+pub struct Ring {
+    /// `None` until the first event.
+    inner: Mutex<Option<Box<Inner>>>,
+    bounds: Arc<RingBounds>,
 }
 
 #[derive(Debug, Default)]
@@ -28,40 +48,42 @@ struct Inner {
 impl Ring {
     /// An empty ring.
     #[must_use]
-    pub fn new(events_max: u64, bytes_max: u64, metrics: Arc<Metrics>) -> Self {
-        Self {
-            inner: Mutex::default(),
-            events_max: usize::try_from(events_max).unwrap_or(usize::MAX),
-            bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX),
-            metrics,
-        }
+    pub fn new(bounds: &Arc<RingBounds>) -> Self {
+        Self { inner: Mutex::default(), bounds: Arc::clone(bounds) }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Option<Box<Inner>>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Appends the next event; one that does not follow the last empties the ring first.
     pub fn push(&self, event: &Arc<LiveEvent>) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner();
+        let inner = inner.get_or_insert_default();
         let before = inner.bytes;
         if inner.events.back().is_some_and(|last| last.seq() + 1 != event.seq()) {
             inner.events.clear();
             inner.bytes = 0;
         }
         if let Some(EventBody::MessageDeleted(deleted)) = event.body() {
-            forget_content(&mut inner, deleted.id);
+            forget_content(inner, deleted.id);
         }
         inner.bytes += event.size_bytes();
         inner.events.push_back(Arc::clone(event));
-        while inner.events.len() > self.events_max || (inner.bytes > self.bytes_max && inner.events.len() > 1) {
+        let RingBounds { events_max, bytes_max, ref metrics } = *self.bounds;
+        while inner.events.len() > events_max || (inner.bytes > bytes_max && inner.events.len() > 1) {
             if let Some(oldest) = inner.events.pop_front() {
                 inner.bytes = inner.bytes.saturating_sub(oldest.size_bytes());
             }
         }
-        self.metrics.ring_bytes.add(inner.bytes as i64 - before as i64);
+        metrics.ring_bytes.add(inner.bytes as i64 - before as i64);
     }
 
     /// Events `from..=to`, when all of them are here.
     #[must_use]
     pub fn range(&self, from: Seq, to: Seq) -> Option<Vec<Arc<LiveEvent>>> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.inner();
+        let inner = inner.as_ref()?;
         let first = inner.events.front()?.seq();
         let last = inner.events.back()?.seq();
         if from < first || to > last || from > to {
@@ -75,8 +97,8 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        let bytes = self.inner.lock().unwrap_or_else(PoisonError::into_inner).bytes;
-        self.metrics.ring_bytes.add(-(bytes as i64));
+        let bytes = self.inner().as_ref().map_or(0, |inner| inner.bytes);
+        self.bounds.metrics.ring_bytes.add(-(bytes as i64));
     }
 }
 
@@ -142,12 +164,12 @@ mod tests {
     #[test]
     fn the_count_of_bytes_holds_although_events_are_encoded_after_they_came() {
         let (metrics, _) = Metrics::new().unwrap();
-        let ring = Ring::new(1000, 100_000, Arc::clone(&metrics));
+        let ring = Ring::new(&RingBounds::new(1000, 100_000, Arc::clone(&metrics)));
         for seq in 1..=500 {
             let event = message(seq, 1000);
             ring.push(&event);
             Codec::ALL.iter().for_each(|codec| drop(event.frame().bytes(*codec).clone()));
-            let kept = ring.inner.lock().unwrap().events.iter().map(|event| event.size_bytes()).sum::<usize>();
+            let kept = ring.inner().as_ref().unwrap().events.iter().map(|event| event.size_bytes()).sum::<usize>();
             assert_eq!(usize::try_from(metrics.ring_bytes.get()).unwrap(), kept, "after {seq} events");
             assert!(kept <= 100_000, "{kept} bytes after {seq} events");
         }

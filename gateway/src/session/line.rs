@@ -1,32 +1,32 @@
 //! The socket of a session with its WebSocket: reading whole messages, finishing writes, closing properly.
 
+use std::future::poll_fn;
 use std::net::Shutdown;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use hallway_protocol::codec::Codec;
 use hallway_protocol::frame::{Closing, ErrorFrame, OkFrame};
 use hallway_protocol::{CloseCode, ErrorBody, ErrorCode, Reply, ServerFrame};
 use rand::RngExt;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
-use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
 use super::{End, Sessions};
-use crate::connection::{FrameMeter, Outbound, ReadHalf, TooManyFrames, close_frame, data_frame};
+use crate::connection::{
+    Left, Message, Outbound, ReadEnd, Reader, Refusal, close_frame, data_frame, echoed_close_frame, pong_frame,
+};
 
-/// What tungstenite reads into. It zero-fills it on every poll, so it is small; larger messages grow it for a while.
-const READ_BUFFER_BYTES: usize = 1024;
 /// Time for the last bytes of a connection to leave.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for the client to hang up after our close frame.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 /// When clients that were sent away together come back: spread over this time.
 const RECONNECT_SPREAD_MS: u64 = 2000;
+/// Replies of one burst are joined up to this size; then they leave.
+const JOINED_MAX_BYTES: usize = 16 * 1024;
 
 /// A connection after its upgrade.
 pub struct Upgraded {
@@ -39,7 +39,7 @@ pub(super) struct Line {
     pub(super) codec: Codec,
     pub(super) outbound: Arc<Outbound>,
     pub(super) socket: Arc<TcpStream>,
-    web_socket: WebSocketStream<ReadHalf>,
+    reader: Reader,
 }
 
 /// One inbound message, by what it means for the session.
@@ -48,6 +48,13 @@ pub(super) enum Inbound {
     /// A ping or pong: only a sign of life.
     Alive,
     End(End),
+}
+
+/// What one read brought, besides requests.
+pub(super) struct Burst {
+    pub(super) left: Left,
+    /// Whether the client said anything whole.
+    pub(super) is_heard: bool,
 }
 
 impl Line {
@@ -60,60 +67,91 @@ impl Line {
             Arc::clone(&sessions.budget),
             Arc::clone(sessions.service.metrics()),
         ));
-        let mut meter = FrameMeter::new(limits.message_frames_max);
-        // Too many frames in so few bytes are noticed with the next read.
-        let _ = meter.take(&upgraded.early);
-        let message_max_bytes = usize::try_from(limits.message_max_bytes).unwrap_or(usize::MAX);
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(0)
-            .max_write_buffer_size(64 * 1024)
-            .max_message_size(Some(message_max_bytes))
-            .max_frame_size(Some(message_max_bytes));
-        let half = ReadHalf::new(Arc::clone(&socket), Arc::clone(&outbound), meter);
-        let web_socket = futures_util::FutureExt::now_or_never(WebSocketStream::from_partially_read(
-            half,
-            upgraded.early.to_vec(),
-            Role::Server,
-            Some(config),
-        ));
-        #[expect(clippy::expect_used, reason = "from_partially_read awaits nothing")]
-        let web_socket = web_socket.expect("wrapping a stream does not wait");
-        Self { codec, outbound, socket, web_socket }
+        let reader = Reader::new(limits.message_max_bytes, limits.message_frames_max, &upgraded.early);
+        Self { codec, outbound, socket, reader }
     }
 
-    /// The next message. Cancel-safe.
+    /// Whether requests came that were not shown yet: then nobody may wait for the socket.
+    pub(super) fn has_unread(&self) -> bool {
+        self.reader.has_unread()
+    }
+
+    /// One read: shows every request that it brought, in order, until the visitor breaks off; the rest is shown first the next
+    /// time. Pings and the client's close are answered here. All answers leave together.
+    pub(super) fn burst(
+        &mut self,
+        mut visit: impl FnMut(&[u8], &mut Replies<'_>) -> ControlFlow<()>,
+    ) -> Result<Burst, End> {
+        let mut replies = Replies::new(self.codec, &self.outbound);
+        let (mut is_heard, mut ended) = (false, None);
+        let read = self.reader.read(&self.socket, |message| {
+            is_heard = true;
+            let flow = match (message, replies.codec) {
+                (Message::Text(request), Codec::Json) | (Message::Binary(request), Codec::Postcard) => {
+                    visit(request, &mut replies)
+                }
+                (Message::Text(_) | Message::Binary(_), _) => {
+                    ended = Some(End::Close(CloseCode::UnsupportedData));
+                    ControlFlow::Break(())
+                }
+                (Message::Ping(payload), _) => {
+                    replies.push(pong_frame(payload));
+                    ControlFlow::Continue(())
+                }
+                (Message::Pong, _) => ControlFlow::Continue(()),
+                (Message::Close(payload), _) => {
+                    replies.push(echoed_close_frame(payload));
+                    ended = Some(End::Client);
+                    ControlFlow::Break(())
+                }
+            };
+            if replies.are_too_many() { ControlFlow::Break(()) } else { flow }
+        });
+        drop(replies);
+        match (ended, read) {
+            (Some(end), _) => Err(end),
+            (None, Ok(left)) => Ok(Burst { left, is_heard }),
+            (None, Err(ReadEnd::Lost)) => Err(End::Lost),
+            (None, Err(ReadEnd::Refused(refusal))) => Err(self.end_of(refusal)),
+        }
+    }
+
+    /// The next message, copied: for the few that come before anybody is known. Cancel-safe.
     pub(super) async fn receive(&mut self) -> Inbound {
-        match self.web_socket.next().await {
-            Some(Ok(Message::Text(text))) if self.codec == Codec::Json => Inbound::Request(text.into()),
-            Some(Ok(Message::Binary(bytes))) if self.codec == Codec::Postcard => Inbound::Request(bytes),
-            Some(Ok(Message::Text(_) | Message::Binary(_))) => Inbound::End(End::Close(CloseCode::UnsupportedData)),
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Inbound::Alive,
-            // The next poll makes tungstenite answer the close frame and then say that it is over.
-            Some(Ok(Message::Close(_))) => Inbound::Alive,
-            Some(Err(Error::ConnectionClosed)) | None => Inbound::End(End::Client),
-            Some(Err(error)) => Inbound::End(self.end_of(&error)),
+        loop {
+            if !self.reader.has_unread() && poll_fn(|cx| self.socket.poll_read_ready(cx)).await.is_err() {
+                return Inbound::End(End::Lost);
+            }
+            let mut request = None;
+            let burst = self.burst(|bytes, _| {
+                request = Some(Bytes::copy_from_slice(bytes));
+                ControlFlow::Break(())
+            });
+            match (request, burst) {
+                // Should the stream end behind it, the next call says so.
+                (Some(request), _) => return Inbound::Request(request),
+                (None, Err(end)) => return Inbound::End(end),
+                (None, Ok(Burst { is_heard: true, .. })) => return Inbound::Alive,
+                (None, Ok(_)) => {}
+            }
         }
     }
 
-    fn end_of(&self, error: &Error) -> End {
-        match error {
-            Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
-                let message = format!("a message has at most {max_size} bytes; this one has at least {size}");
-                self.send_error(None, ErrorBody::new(ErrorCode::TooLarge, message));
-                End::Close(CloseCode::TooLarge)
+    fn end_of(&self, refusal: Refusal) -> End {
+        End::Close(match refusal {
+            Refusal::TooLarge { .. } => {
+                self.send_error(None, ErrorBody::new(ErrorCode::TooLarge, refusal.to_string()));
+                CloseCode::TooLarge
             }
-            Error::Capacity(_) => End::Close(CloseCode::TooLarge),
-            Error::Utf8(_) => End::Close(CloseCode::InvalidUtf8),
-            Error::Protocol(tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
-                End::Lost
-            }
-            Error::Protocol(_) => End::Close(CloseCode::ProtocolError),
-            Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<TooManyFrames>()) => {
-                End::Close(CloseCode::Flood)
-            }
-            _ => End::Lost,
-        }
+            Refusal::Utf8 => CloseCode::InvalidUtf8,
+            Refusal::Protocol(_) => CloseCode::ProtocolError,
+            Refusal::TooManyFrames => CloseCode::Flood,
+        })
+    }
+
+    /// Collects replies that leave together.
+    pub(super) fn replies(&self) -> Replies<'_> {
+        Replies::new(self.codec, &self.outbound)
     }
 
     pub(super) fn send(&self, frame: &ServerFrame) {
@@ -129,7 +167,7 @@ impl Line {
     }
 
     /// Says why, closes, and gives the last bytes some time to leave.
-    pub(super) async fn finish(mut self, end: End) {
+    pub(super) async fn finish(self, end: End) {
         if let End::Close(code) = end {
             let reconnect_after_ms = code.reconnect().then(|| match code {
                 // Many are told so at once: they come back one after the other.
@@ -164,7 +202,7 @@ impl Line {
         }
     }
 
-    async fn read_to_end(&mut self) {
+    async fn read_to_end(&self) {
         let mut rubbish = [0; 1024];
         while self.socket.readable().await.is_ok() {
             match self.socket.try_read(&mut rubbish) {
@@ -173,5 +211,76 @@ impl Line {
                 _ => {}
             }
         }
+    }
+}
+
+/// Replies that are given one after the other and leave in one write, at the latest when this is dropped.
+pub(super) struct Replies<'a> {
+    codec: Codec,
+    outbound: &'a Outbound,
+    /// The usual case: there is but one.
+    first: Option<Bytes>,
+    joined: Vec<u8>,
+    /// What left earlier did not fit: no more may be asked for.
+    is_over_bound: bool,
+}
+
+impl<'a> Replies<'a> {
+    fn new(codec: Codec, outbound: &'a Outbound) -> Self {
+        Self { codec, outbound, first: None, joined: Vec::new(), is_over_bound: false }
+    }
+
+    pub(super) fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    pub(super) fn send(&mut self, frame: &ServerFrame) {
+        self.push(data_frame(self.codec, frame));
+    }
+
+    pub(super) fn send_reply(&mut self, id: u64, reply: Reply) {
+        self.send(&ServerFrame::Ok(OkFrame { id, reply }));
+    }
+
+    pub(super) fn send_error(&mut self, id: Option<u64>, error: ErrorBody) {
+        self.send(&ServerFrame::Error(ErrorFrame { id, error }));
+    }
+
+    fn push(&mut self, frame: Bytes) {
+        let waiting = self.first.as_ref().map_or(self.joined.len(), Bytes::len);
+        if waiting + frame.len() > JOINED_MAX_BYTES {
+            self.leave();
+        }
+        if self.joined.is_empty() && self.first.is_none() {
+            self.first = Some(frame);
+            return;
+        }
+        if let Some(first) = self.first.take() {
+            self.joined.reserve(4 * (first.len() + frame.len()));
+            self.joined.extend_from_slice(&first);
+        }
+        self.joined.extend_from_slice(&frame);
+    }
+
+    /// Lets go of what was collected.
+    pub(super) fn leave(&mut self) {
+        let joined = std::mem::take(&mut self.joined);
+        let frames = match self.first.take() {
+            Some(first) => first,
+            None if joined.is_empty() => return,
+            None => Bytes::from(joined),
+        };
+        self.outbound.push(frames);
+        self.is_over_bound = self.outbound.is_over_bound();
+    }
+
+    fn are_too_many(&self) -> bool {
+        self.is_over_bound
+    }
+}
+
+impl Drop for Replies<'_> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }

@@ -7,21 +7,27 @@
 //!    closed                    closed
 //! ```
 //!
-//! The session is one task. It reads frames, starts commands (several may be under way), finishes what the kernel did not
-//! take at once, and reads the log for its streams that are Behind. It never appends stream events itself: its lane does.
+//! The session is one task after another: the upgrade's task hears the hello, and what is identified goes on in a task of its
+//! own, because a task keeps for its whole life the memory of the largest state that it can be in. The second reads frames, starts
+//! commands (several may be under way), finishes what the kernel did not take at once, and reads the log for its streams that
+//! are Behind. It never appends stream events itself: its lane does.
 //!
 //! **Invariant:** no frame is read while the backlog is over its bound, so replies are bounded by requests in flight.
 //!
-//! Reading order: `line` (the socket with its WebSocket), `handshake`, `run`, `catch_up`, `rate` (pure).
+//! Reading order: `line` (the socket with its WebSocket), `handshake`, `run` (what wakes it), `requests`, `catch_up`,
+//! `rate` (pure).
 
 mod catch_up;
 mod handshake;
 mod line;
 mod rate;
+mod requests;
 mod run;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use hallway_protocol::CloseCode;
 use hallway_protocol::codec::Codec;
@@ -34,6 +40,10 @@ use crate::tasks::Tasks;
 use crate::telemetry::labels::CloseReason;
 
 pub use line::Upgraded;
+
+use handshake::Unidentified;
+use line::Line;
+use run::Identified;
 
 /// What all sessions of a node share.
 pub struct Sessions {
@@ -98,31 +108,52 @@ impl Sessions {
         ConnectionId(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Runs one session to its end.
-    pub async fn run(self: Arc<Self>, upgraded: Upgraded, codec: Codec, token: Option<String>, mut place: Place) {
-        let begun = std::time::Instant::now();
-        let metrics = Arc::clone(self.service.metrics());
-        metrics.connections_opened.add(1);
-        let mut line = line::Line::new(upgraded, codec, &self);
-        let unidentified = handshake::Unidentified::new(Arc::clone(&self), token);
-        let end = match unidentified.hello(&mut line).await {
-            Err(end) => end,
+    /// Hears the hello, and lets an identified session go on in a task of its own.
+    pub async fn begin(self: Arc<Self>, upgraded: Upgraded, codec: Codec, token: Option<String>, mut place: Place) {
+        let begun = Instant::now();
+        self.service.metrics().connections_opened.add(1);
+        let mut line = Line::new(upgraded, codec, &self);
+        let unidentified = Unidentified::new(Arc::clone(&self), token);
+        match unidentified.hello(&mut line).await {
             Ok(identified) => {
                 place.identified();
-                metrics.connections_identified.add(1);
-                let end = identified.run(&mut line).await;
-                metrics.connections_identified.add(-1);
-                end
+                self.tasks.spawn(live(identified, line, place, begun));
             }
-        };
-        let reason = CloseReason::from(end);
-        metrics.connections_closed.add(reason);
-        line.finish(end).await;
-        tracing::debug!(end = ?end, lasted_ms = begun.elapsed().as_millis() as u64, "a connection ended");
+            Err(end) => place.close(line, end, begun).await,
+        }
+    }
+}
+
+/// The rest of an identified connection's life. Most of a node's memory is the states of this future: what it captures is
+/// used in place, and what only its end needs is in a box of its own.
+#[expect(clippy::manual_async_fn, reason = "an async fn has room for its arguments twice: as it got them, and in use")]
+fn live(
+    mut identified: Identified,
+    mut line: Line,
+    place: Place,
+    begun: Instant,
+) -> impl Future<Output = ()> + Send + 'static {
+    async move {
+        let metrics = &place.sessions.service.metrics().connections_identified;
+        metrics.add(1);
+        let end = identified.run(&mut line).await;
+        metrics.add(-1);
+        // The hub forgets the connection before its last bytes have left.
+        drop(identified);
+        place.close(line, end, begun).await;
     }
 }
 
 impl Place {
+    /// The end of a connection, in a box: few of a node's connections are in this state.
+    fn close(&self, line: Line, end: End, begun: Instant) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            self.sessions.service.metrics().connections_closed.add(CloseReason::from(end));
+            line.finish(end).await;
+            tracing::debug!(end = ?end, lasted_ms = begun.elapsed().as_millis() as u64, "a connection ended");
+        })
+    }
+
     fn identified(&mut self) {
         if std::mem::take(&mut self.unidentified) {
             self.sessions.unidentified.fetch_sub(1, Ordering::AcqRel);
@@ -157,4 +188,23 @@ impl From<End> for CloseReason {
             End::Lost => Self::Lost,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of the future that a function returns.
+    fn size_of_future<A, B, C, D, F: Future>(_: fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_an_identified_connection_stays_small() {
+        let bytes = size_of_future(live);
+        assert!(bytes <= LIVE_MAX_BYTES, "every connection would cost {bytes} bytes, more than {LIVE_MAX_BYTES}");
+    }
+
+    /// See the table in `docs/performance.md`, "Memory: what one connection costs".
+    const LIVE_MAX_BYTES: usize = 1088;
 }

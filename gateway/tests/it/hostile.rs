@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use crate::node::{PATIENCE, TestNode};
 
 /// A socket after its upgrade and hello, for bytes that no library would send.
-async fn raw(node: &TestNode) -> TcpStream {
+pub(crate) async fn raw(node: &TestNode) -> TcpStream {
     let mut socket = TcpStream::connect(node.address()).await.unwrap();
     let upgrade = "GET /v1/ws HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -21,7 +21,7 @@ async fn raw(node: &TestNode) -> TcpStream {
 }
 
 /// A masked frame of a client.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match payload.len() {
         length @ 0..=125 => bytes.push(0x80 | length as u8),
@@ -35,7 +35,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-async fn read_until(socket: &mut TcpStream, word: &str) {
+pub(crate) async fn read_until(socket: &mut TcpStream, word: &str) {
     let mut bytes = Vec::new();
     let read = async {
         while !String::from_utf8_lossy(&bytes).contains(word) {

@@ -13,6 +13,7 @@ mod witness;
 
 mod auth;
 mod backlog;
+mod bursts;
 mod devices;
 mod drain;
 mod encodings;

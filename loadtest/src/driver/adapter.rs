@@ -49,4 +49,9 @@ pub(crate) trait Adapter: Send {
     fn answer(&self, _payload: &[u8]) -> Option<Message> {
         None
     }
+
+    /// Whether a message says that something which was sent is refused. A run with refusals is no measurement.
+    fn refused(&self, _payload: &[u8]) -> bool {
+        false
+    }
 }

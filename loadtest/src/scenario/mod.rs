@@ -1,6 +1,9 @@
 //! What is done to the node.
 
 mod chat;
+pub(crate) mod fanout;
+pub(crate) mod idle;
+pub(crate) mod raw;
 mod reconnect;
 mod slow;
 

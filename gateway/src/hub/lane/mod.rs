@@ -1,10 +1,20 @@
-//! A lane: the task that alone appends stream events to its share of the connections.
+//! A lane: alone appends stream events to its share of the connections.
 //!
-//! Here are what a lane is told, its loop, and the live path: attach, event, flush. `catch_up` serves pairs that are
-//! Behind and says `sync_end`; `pairs` (pure) is the state of one connection in one stream; `tables` are plain slots.
+//! Here are what a lane is told and what it does about it. `shared` is the lane as others see it: its inbox, who may work
+//! on it when, its task. `deal` hands what came to sockets; `batch` (pure) joins frames that go together; `catch_up`
+//! serves pairs that are Behind and says `sync_end`; `pairs` (pure) is the state of one connection in one stream;
+//! `tables` are plain slots.
+//!
+//! **Invariant:** what comes for a stream is handed out in the order in which it came, stored or not, to each connection.
+//!
+//! **Invariant:** between two turns nothing is due to anyone: what was handed out is with the kernel, in a backlog, or its
+//! pair is Behind.
 
+mod batch;
 mod catch_up;
+mod deal;
 mod pairs;
+mod shared;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -13,18 +23,19 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
 use hallway_protocol::frame::Reset;
 use hallway_protocol::{Epoch, Seq, ServerFrame, StreamId};
 
-use self::pairs::{Pair, Step};
-use self::tables::{Follower, Stream, advance_cursor, append, insert, touch};
-use super::{Connection, ConnectionId, Inbox, LiveEvent, Ring};
+use self::batch::Item;
+use self::pairs::Pair;
+pub(super) use self::shared::SharedLane;
+use self::tables::{Counts, Dues, Follower, Stream, Work, advance_cursor, insert, note_place};
+use super::facade::Owners;
+use super::owner::OwnerMessage;
+use super::{Connection, ConnectionId, LiveEvent, Ring};
 use crate::connection::{Encoded, data_frame};
-use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
-
-/// Entries taken from the inbox at once: what is due for a socket within them leaves in one system call.
-const DRAIN_MAX_ENTRIES: usize = 64;
 
 /// What a lane is told.
 pub enum LaneMessage {
@@ -59,6 +70,8 @@ pub struct LaneAttach {
     pub ring: Arc<Ring>,
     /// Said before the first event.
     pub reset: Option<Reset>,
+    /// Replaces what the pair was doing; otherwise an attach of the same membership is ignored.
+    pub again: bool,
 }
 
 /// Events from the log for one pair.
@@ -74,47 +87,48 @@ pub struct PageForPair {
     pub events: Vec<Arc<LiveEvent>>,
 }
 
-/// The lane's tables: plain, touched by its task only.
+/// The lane's tables: plain, touched by whoever holds the lane.
 pub(super) struct Lane {
-    inbox: Arc<Inbox<LaneMessage>>,
+    /// Which one it is.
+    index: usize,
+    owners: Arc<Owners>,
     followers: Vec<Option<Follower>>,
     free_followers: Vec<u32>,
-    follower_of: HashMap<ConnectionId, u32>,
+    follower_of: HashMap<ConnectionId, u32, RandomState>,
     streams: Vec<Option<Stream>>,
     free_streams: Vec<u32>,
-    stream_of: HashMap<StreamId, u32>,
-    touched: Vec<u32>,
+    stream_of: HashMap<StreamId, u32, RandomState>,
+    /// Streams that have something to hand out, in turn. One may be gone meanwhile.
+    active: VecDeque<u32>,
+    /// The one whose slice ended the last turn: next after all others.
+    cut_short: Option<u32>,
+    /// Frames that those have.
+    queued_frames: usize,
+    #[expect(clippy::vec_box, reason = "a stream holds its work in a box, so that one without work is small")]
+    spare_works: Vec<Box<Work>>,
+    dues: Dues,
+    counts: Counts,
     metrics: Arc<Metrics>,
 }
 
 impl Lane {
-    pub(super) fn new(inbox: Arc<Inbox<LaneMessage>>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(index: usize, owners: Arc<Owners>, metrics: Arc<Metrics>) -> Self {
         Self {
-            inbox,
+            index,
+            owners,
             followers: Vec::new(),
             free_followers: Vec::new(),
-            follower_of: HashMap::new(),
+            follower_of: HashMap::default(),
             streams: Vec::new(),
             free_streams: Vec::new(),
-            stream_of: HashMap::new(),
-            touched: Vec::new(),
+            stream_of: HashMap::default(),
+            active: VecDeque::new(),
+            cut_short: None,
+            queued_frames: 0,
+            spare_works: Vec::new(),
+            dues: Dues::default(),
+            counts: Counts::default(),
             metrics,
-        }
-    }
-
-    pub(super) async fn run(mut self, tasks: Tasks) {
-        let inbox = Arc::clone(&self.inbox);
-        let mut batch = Vec::with_capacity(DRAIN_MAX_ENTRIES);
-        loop {
-            tokio::select! {
-                () = inbox.receive(&mut batch, DRAIN_MAX_ENTRIES) => {}
-                () = tasks.stopped() => return,
-            }
-            for message in batch.drain(..) {
-                self.take(message);
-            }
-            self.flush_touched();
-            tokio::task::yield_now().await;
         }
     }
 
@@ -123,7 +137,7 @@ impl Lane {
             LaneMessage::Register(connection) => self.register(connection),
             LaneMessage::Forget(connection) => self.forget(connection),
             LaneMessage::Attach(attach) => self.attach(attach),
-            LaneMessage::Event(event) => self.event(&event),
+            LaneMessage::Event(event) => self.event(event),
             LaneMessage::Head(stream, seq) => self.head(&stream, seq),
             LaneMessage::Drop(stream) => self.drop_stream(&stream),
             LaneMessage::Page(page) => self.page(page),
@@ -135,22 +149,13 @@ impl Lane {
                     self.check_watch(slot, None);
                 }
             }
-            LaneMessage::Ephemeral { stream, frame, except } => self.ephemeral(&stream, &frame, except),
+            LaneMessage::Ephemeral { stream, frame, except } => self.ephemeral(&stream, frame, except),
         }
     }
 
     fn register(&mut self, connection: Arc<Connection>) {
         let id = connection.id;
-        let follower = Follower {
-            connection,
-            streams: Vec::new(),
-            pending: Vec::new(),
-            pending_of: Vec::new(),
-            watches: VecDeque::new(),
-            touched: false,
-            ending: false,
-        };
-        let slot = insert(&mut self.followers, &mut self.free_followers, follower);
+        let slot = insert(&mut self.followers, &mut self.free_followers, Follower::new(connection));
         self.follower_of.insert(id, slot);
     }
 
@@ -158,22 +163,27 @@ impl Lane {
         let Some(slot) = self.follower_of.remove(&connection) else { return };
         let Some(follower) = self.followers[slot as usize].take() else { return };
         self.free_followers.push(slot);
-        self.touched.retain(|touched| *touched != slot);
-        for stream in follower.streams {
-            self.remove_pair(stream, slot);
+        for seat in follower.seats {
+            self.remove_pair(seat.stream, seat.place as usize);
         }
     }
 
     fn attach(&mut self, attach: LaneAttach) {
-        let Some(slot) = self.follower_of.get(&attach.connection).copied() else { return };
-        // What is pending for the old state of this pair must leave before the new state begins. It may end the pair, and
-        // with the last pair the stream's slot: so first this, then the slot.
-        self.flush(slot);
+        let Some(slot) = self.follower_of.get(&attach.connection).copied() else { return self.left(&attach.stream) };
+        // What is queued for the old state of this pair must leave before the new state begins. It may end the pair, and with
+        // the last pair the stream's slot: so first this, then the slot.
+        if let Some(stream_slot) = self.stream_of.get(&attach.stream).copied() {
+            self.deal_now(stream_slot, slot);
+        }
         let stream_slot = self.stream_slot(&attach);
         let Some(stream) = self.streams[stream_slot as usize].as_mut() else { return };
         if attach.cursor > stream.cursor {
             // Something before this attach did not fit into the inbox.
             advance_cursor(stream, &self.followers, attach.cursor);
+        }
+        let present = self.followers[slot as usize].as_ref().and_then(|follower| follower.place(stream_slot));
+        if present.is_some_and(|place| stream.pairs[place].joined_seq == attach.joined_seq && !attach.again) {
+            return self.left(&attach.stream);
         }
         let Some(follower) = self.followers[slot as usize].as_mut() else { return };
         if let Some(reset) = attach.reset {
@@ -182,17 +192,22 @@ impl Lane {
         }
         follower.attached(&attach.stream);
         let pair = Pair::new(slot, attach.next, attach.joined_seq, stream.cursor);
-        match stream.pairs.iter_mut().find(|pair| pair.slot == slot) {
-            Some(present) => *present = pair,
-            None => {
-                stream.pairs.push(pair);
-                follower.streams.push(stream_slot);
+        match present {
+            Some(place) => {
+                stream.pairs[place] = pair;
+                self.left(&attach.stream);
             }
+            None => stream.seat(pair, |slot, place| note_place(&mut self.followers, slot, stream_slot, place)),
         }
         if pair.is_behind() {
             self.catch_up(stream_slot, slot);
         }
         self.check_watch(slot, Some(stream_slot));
+    }
+
+    /// Tells a stream's owner that an attach has ended: one for each that it sent.
+    fn left(&self, stream: &StreamId) {
+        self.owners.of(stream).push(OwnerMessage::Left(self.index, stream.clone()));
     }
 
     fn stream_slot(&mut self, attach: &LaneAttach) -> u32 {
@@ -204,42 +219,20 @@ impl Lane {
             cursor: attach.cursor,
             ring: Arc::clone(&attach.ring),
             pairs: Vec::new(),
+            work: None,
         };
         let slot = insert(&mut self.streams, &mut self.free_streams, stream);
         self.stream_of.insert(attach.stream.clone(), slot);
         slot
     }
 
-    fn event(&mut self, event: &Arc<LiveEvent>) {
-        let Some(stream_slot) = self.stream_of.get(event.stream()).copied() else { return };
-        let Some(stream) = self.streams[stream_slot as usize].as_mut() else { return };
-        let seq = event.seq();
-        if seq <= stream.cursor {
-            return;
+    fn event(&mut self, event: Arc<LiveEvent>) {
+        let Some(slot) = self.stream_of.get(event.stream()).copied() else { return };
+        let Some(stream) = self.streams[slot as usize].as_mut() else { return };
+        if event.seq() > stream.cursor {
+            stream.cursor = event.seq();
+            self.queue(slot, Item::event(event));
         }
-        stream.cursor = seq;
-        let mut sent = 0;
-        for pair in &mut stream.pairs {
-            match pair.live(seq) {
-                Step::Skip => {}
-                Step::FellBehind => {
-                    if let Some(follower) = self.followers[pair.slot as usize].as_ref() {
-                        self.metrics.lagging.add(1);
-                        follower.connection.request(&stream.id, pair.next());
-                    }
-                }
-                Step::Send => {
-                    let Some(follower) = self.followers[pair.slot as usize].as_mut() else { continue };
-                    if event.removed_user() == Some(&follower.connection.user) && seq > pair.joined_seq {
-                        pair.end();
-                        follower.ending = true;
-                    }
-                    sent += 1;
-                    append(follower, &mut self.touched, pair.slot, stream_slot, event);
-                }
-            }
-        }
-        self.metrics.deliveries.add(sent);
     }
 
     fn head(&mut self, stream: &StreamId, seq: Seq) {
@@ -253,94 +246,33 @@ impl Lane {
         let Some(stream_slot) = self.stream_of.get(stream).copied() else { return };
         let pairs = self.streams[stream_slot as usize].as_ref().map(|stream| stream.pairs.clone()).unwrap_or_default();
         for pair in pairs {
-            // What is pending names the slot, which may soon be another stream's.
-            self.flush(pair.slot);
+            // What is queued names the slot, which may soon be another stream's.
+            self.deal_now(stream_slot, pair.slot);
             self.end_pair(stream_slot, pair.slot);
         }
     }
 
-    fn ephemeral(&mut self, stream: &StreamId, frame: &Encoded, except: Option<ConnectionId>) {
-        let Some(stream_slot) = self.stream_of.get(stream).copied() else { return };
-        let Some(stream) = self.streams[stream_slot as usize].as_ref() else { return };
-        let mut sent = 0;
-        for pair in &stream.pairs {
-            let Some(follower) = self.followers[pair.slot as usize].as_mut() else { continue };
-            if except == Some(follower.connection.id) {
-                continue;
-            }
-            follower.pending.push(frame.bytes(follower.connection.codec).clone());
-            follower.pending_of.push((stream_slot, 0));
-            touch(follower, &mut self.touched, pair.slot);
-            sent += 1;
-        }
-        self.metrics.deliveries.add(sent);
-    }
-
-    fn flush_touched(&mut self) {
-        let touched = std::mem::take(&mut self.touched);
-        for slot in &touched {
-            self.flush(*slot);
-            self.check_watch(*slot, None);
-        }
-        // `flush` touches nobody, so the buffer can be used again.
-        self.touched = touched;
-        self.touched.clear();
-    }
-
-    /// One write for everything that is due for a connection; what does not fit turns its pairs Behind.
-    fn flush(&mut self, slot: u32) {
-        let Some(follower) = self.followers[slot as usize].as_mut() else { return };
-        follower.touched = false;
-        if follower.pending.is_empty() {
-            return;
-        }
-        let taken = follower.connection.outbound.push_events(&follower.pending);
-        let all = taken == follower.pending.len();
-        follower.pending.clear();
-        if all && !follower.ending {
-            follower.pending_of.clear();
-            return;
-        }
-        follower.ending = false;
-        let connection = Arc::clone(&follower.connection);
-        let mut of = std::mem::take(&mut follower.pending_of);
-        let mut ended = Vec::new();
-        for (index, (stream_slot, seq)) in of.iter().copied().enumerate().rev() {
-            let Some(stream) = self.streams[stream_slot as usize].as_mut() else { continue };
-            let Some(pair) = stream.pairs.iter_mut().find(|pair| pair.slot == slot) else { continue };
-            if index >= taken && seq > 0 {
-                if pair.unfit(seq) {
-                    self.metrics.lagging.add(1);
-                }
-                connection.request(&stream.id, pair.next());
-            } else if pair.has_ended() && !ended.contains(&stream_slot) {
-                ended.push(stream_slot);
-            }
-        }
-        of.clear();
-        if let Some(follower) = self.followers[slot as usize].as_mut() {
-            follower.pending_of = of;
-        }
-        for stream_slot in ended {
-            self.end_pair(stream_slot, slot);
-        }
+    fn ephemeral(&mut self, stream: &StreamId, frame: Arc<Encoded>, except: Option<ConnectionId>) {
+        let Some(slot) = self.stream_of.get(stream).copied() else { return };
+        let Some(after) = self.streams[slot as usize].as_ref().map(|stream| stream.cursor) else { return };
+        self.queue(slot, Item::ephemeral(frame, after, except));
     }
 
     fn end_pair(&mut self, stream_slot: u32, slot: u32) {
         let Some(id) = self.streams[stream_slot as usize].as_ref().map(|stream| stream.id.clone()) else { return };
-        if let Some(follower) = self.followers[slot as usize].as_mut() {
-            follower.streams.retain(|stream| *stream != stream_slot);
-            follower.unwatch(&id);
-        }
-        self.remove_pair(stream_slot, slot);
+        let Some(follower) = self.followers[slot as usize].as_mut() else { return };
+        let Some(place) = follower.place(stream_slot) else { return };
+        follower.seats.retain(|seat| seat.stream != stream_slot);
+        follower.unwatch(&id);
+        self.remove_pair(stream_slot, place);
     }
 
-    fn remove_pair(&mut self, stream_slot: u32, slot: u32) {
+    fn remove_pair(&mut self, stream_slot: u32, place: usize) {
         let Some(stream) = self.streams[stream_slot as usize].as_mut() else { return };
-        if let Some(index) = stream.pairs.iter().position(|pair| pair.slot == slot) {
-            stream.pairs.swap_remove(index);
-        }
+        stream.unseat(place, |slot, place| note_place(&mut self.followers, slot, stream_slot, place));
+        self.owners.of(&stream.id).push(OwnerMessage::Left(self.index, stream.id.clone()));
         if stream.pairs.is_empty() {
+            self.queued_frames -= stream.work.as_deref().map_or(0, Work::frames);
             self.stream_of.remove(&stream.id);
             self.streams[stream_slot as usize] = None;
             self.free_streams.push(stream_slot);

@@ -56,6 +56,16 @@ impl Pair {
         Step::FellBehind
     }
 
+    /// Everything in a row of so many events that begins with `first` (none at all: what is not stored and comes before
+    /// `first`). Whether the pair sends all of it as it is; otherwise nothing has changed.
+    pub(super) fn live_run(&mut self, first: Seq, count: u64) -> bool {
+        if self.behind || self.ended || self.next != first {
+            return false;
+        }
+        self.next += count;
+        true
+    }
+
     /// An event from the ring or the log.
     pub(super) fn serve(&mut self, seq: Seq) -> Step {
         if self.ended || seq != self.next {

@@ -7,23 +7,31 @@ use std::time::Instant;
 use bytes::Bytes;
 use hallway_protocol::{Epoch, Seq, StreamId};
 
+use super::batch::{Batch, Item};
 use super::pairs::Pair;
-use crate::hub::{Connection, LiveEvent, Ring};
+use crate::hub::{Connection, Ring};
 
 /// Syncs of one connection that are told apart while they overlap.
 const WATCHES_MAX: usize = 16;
 
+/// A follower to whom nothing is due.
+const NOTHING_DUE: u32 = u32::MAX;
+
 pub(super) struct Follower {
     pub(super) connection: Arc<Connection>,
-    pub(super) streams: Vec<u32>,
-    pub(super) pending: Vec<Bytes>,
-    /// Stream slot and number of each pending frame; number 0: may be dropped.
-    pub(super) pending_of: Vec<(u32, Seq)>,
+    /// Its pairs, and where they are.
+    pub(super) seats: Vec<Seat>,
     /// Syncs that have not ended, in the order in which they were asked for.
     pub(super) watches: VecDeque<Watch>,
-    pub(super) touched: bool,
-    /// A removal of this person is among the pending frames.
-    pub(super) ending: bool,
+    /// Its entry in [`Dues`].
+    due: u32,
+}
+
+/// The place of a pair among the pairs of a stream.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seat {
+    pub(super) stream: u32,
+    pub(super) place: u32,
 }
 
 pub(super) struct Watch {
@@ -41,6 +49,18 @@ pub(super) struct Target {
 }
 
 impl Follower {
+    pub(super) fn new(connection: Arc<Connection>) -> Self {
+        Self { connection, seats: Vec::new(), watches: VecDeque::new(), due: NOTHING_DUE }
+    }
+
+    pub(super) fn nothing_is_due(&mut self) {
+        self.due = NOTHING_DUE;
+    }
+
+    pub(super) fn place(&self, stream: u32) -> Option<usize> {
+        self.seats.iter().find(|seat| seat.stream == stream).map(|seat| seat.place as usize)
+    }
+
     /// A sync began. Beyond a bound it ends together with the one before it.
     pub(super) fn watch(&mut self, epoch: Epoch, targets: HashMap<StreamId, Seq>, begun: Instant) {
         let streams: Vec<StreamId> = targets.keys().cloned().collect();
@@ -75,9 +95,146 @@ impl Follower {
 
 pub(super) struct Stream {
     pub(super) id: StreamId,
+    /// The last number that was taken from the inbox, whether it was handed out yet or not.
     pub(super) cursor: Seq,
     pub(super) ring: Arc<Ring>,
     pub(super) pairs: Vec<Pair>,
+    /// What is not handed to all pairs yet.
+    pub(super) work: Option<Box<Work>>,
+}
+
+/// Frames of a stream on their way to its pairs, a slice of them at a time.
+#[derive(Default)]
+pub(super) struct Work {
+    /// What the pairs before `place` have, and those from there on get next.
+    pub(super) batch: Batch,
+    pub(super) place: usize,
+    /// What comes after the batch.
+    pub(super) queued: VecDeque<Item>,
+}
+
+impl Work {
+    pub(super) fn frames(&self) -> usize {
+        self.batch.items().len() + self.queued.len()
+    }
+}
+
+impl Stream {
+    /// Adds a pair. It has what the lane has taken so far (or is Behind): the batch on its way is not for it.
+    pub(super) fn seat(&mut self, pair: Pair, moved: impl FnMut(u32, usize)) {
+        self.pairs.push(pair);
+        let mut from = self.pairs.len() - 1;
+        if let Some(work) = self.work.as_deref_mut()
+            && !work.batch.items().is_empty()
+        {
+            self.pairs.swap(from, work.place);
+            from = work.place;
+            work.place += 1;
+        }
+        self.tell_places([from, self.pairs.len() - 1], moved);
+    }
+
+    /// Takes a pair out. Pairs that have the batch on its way stay before those that do not.
+    pub(super) fn unseat(&mut self, place: usize, moved: impl FnMut(u32, usize)) {
+        let mut hole = place;
+        if let Some(work) = self.work.as_deref_mut()
+            && hole < work.place
+        {
+            work.place -= 1;
+            self.pairs.swap(hole, work.place);
+            hole = work.place;
+        }
+        self.pairs.swap_remove(hole);
+        self.tell_places([place, hole], moved);
+    }
+
+    fn tell_places(&self, places: [usize; 2], mut moved: impl FnMut(u32, usize)) {
+        for place in places {
+            if let Some(pair) = self.pairs.get(place) {
+                moved(pair.slot, place);
+            }
+        }
+    }
+}
+
+/// Says where a pair of that stream is now.
+pub(super) fn note_place(followers: &mut [Option<Follower>], slot: u32, stream: u32, place: usize) {
+    let Some(follower) = followers[slot as usize].as_mut() else { return };
+    let place = u32::try_from(place).unwrap_or(u32::MAX);
+    match follower.seats.iter_mut().find(|seat| seat.stream == stream) {
+        Some(seat) => seat.place = place,
+        None => follower.seats.push(Seat { stream, place }),
+    }
+}
+
+/// What is due for one socket: leaves in one system call.
+#[derive(Default)]
+pub(super) struct Due {
+    pub(super) slot: u32,
+    pub(super) runs: Vec<Bytes>,
+    pub(super) parts: Vec<Part>,
+    /// A removal of this person is among it.
+    pub(super) ending: bool,
+}
+
+/// Some of the frames that are due: whose they are, and where their numbers stand in [`Dues::seqs`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part {
+    pub(super) stream: u32,
+    pub(super) first: usize,
+    pub(super) frames: usize,
+}
+
+/// What is due for sockets within one turn. Empty between turns, so that an idle connection needs none of it.
+#[derive(Default)]
+pub(super) struct Dues {
+    entries: Vec<Due>,
+    used: usize,
+    /// Numbers of frames; 0: may be dropped.
+    pub(super) seqs: Vec<Seq>,
+}
+
+impl Dues {
+    pub(super) fn of(&mut self, follower: &mut Follower, slot: u32) -> &mut Due {
+        if follower.due == NOTHING_DUE {
+            if self.used == self.entries.len() {
+                self.entries.push(Due::default());
+            }
+            follower.due = u32::try_from(self.used).unwrap_or(NOTHING_DUE);
+            self.entries[self.used].slot = slot;
+            self.used += 1;
+        }
+        &mut self.entries[follower.due as usize]
+    }
+
+    /// Notes the number of a frame; where.
+    pub(super) fn note(&mut self, seq: Seq) -> usize {
+        self.seqs.push(seq);
+        self.seqs.len() - 1
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.used
+    }
+
+    pub(super) fn entry(&mut self, index: usize) -> &mut Due {
+        &mut self.entries[index]
+    }
+
+    /// Everything was written; the entries are empty.
+    pub(super) fn reset(&mut self) {
+        self.used = 0;
+        self.seqs.clear();
+    }
+}
+
+/// What is added to the metrics once a turn: they are shared by all threads, and each addition costs as much as a lookup.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) deliveries: u64,
+    pub(super) writes: u64,
+    pub(super) written_bytes: u64,
+    pub(super) lagging: u64,
 }
 
 pub(super) fn insert<T>(slots: &mut Vec<Option<T>>, free: &mut Vec<u32>, value: T) -> u32 {
@@ -87,19 +244,6 @@ pub(super) fn insert<T>(slots: &mut Vec<Option<T>>, free: &mut Vec<u32>, value: 
     }
     slots.push(Some(value));
     u32::try_from(slots.len() - 1).unwrap_or(u32::MAX)
-}
-
-pub(super) fn append(follower: &mut Follower, touched: &mut Vec<u32>, slot: u32, stream_slot: u32, event: &LiveEvent) {
-    follower.pending.push(event.frame().bytes(follower.connection.codec).clone());
-    follower.pending_of.push((stream_slot, event.seq()));
-    touch(follower, touched, slot);
-}
-
-pub(super) fn touch(follower: &mut Follower, touched: &mut Vec<u32>, slot: u32) {
-    if !follower.touched {
-        follower.touched = true;
-        touched.push(slot);
-    }
 }
 
 /// Events up to `seq` exist that this lane never saw: every pair that wants one of them is Behind.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hallway_protocol::frame::Reset;
 use hallway_protocol::{Epoch, Seq, StreamId};
 
-use crate::hub::{Connection, ConnectionId, LiveEvent};
+use crate::hub::{Connection, LiveEvent};
 
 /// A connection is to follow a stream.
 pub struct Attach {
@@ -33,7 +33,8 @@ pub(in crate::hub) enum OwnerMessage {
     Enter(StreamId),
     Seed(StreamId, Seq),
     Attach(Box<Attach>),
-    Gone(ConnectionId),
+    /// An attach that was sent to this lane has ended there. One for each.
+    Left(usize, StreamId),
     /// The store began another life: forget everything.
     Clear,
 }

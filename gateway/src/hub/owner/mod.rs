@@ -1,13 +1,18 @@
 //! An owner: the task that alone orders its share of the streams.
 //!
 //! Here are its loop, births, attaches and deliveries. `messages` is what it is told, `reads` what it reads from the log,
-//! `sequencer` (pure) the order of one stream.
+//! `sequencer` (pure) the order of one stream, `readers` (pure) the lanes that follow it.
+//!
+//! **Invariant:** each attach that is sent to a lane comes back as exactly one `Left`, when the pair that it began has ended,
+//! or at once if it began none. So what is counted here is never less than what follows there, across epochs too, and
+//! nobody has to remember who follows what.
 
 mod messages;
+mod readers;
 mod reads;
 mod sequencer;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,15 +20,16 @@ use std::time::{Duration, Instant};
 
 use hallway_protocol::event::MembershipChanged;
 use hallway_protocol::frame::{Reset, ResetReason};
-use hallway_protocol::{Epoch, EventBody, Seq, StreamId, UserId};
+use hallway_protocol::{Epoch, EventBody, Seq, StreamId};
 
 pub(in crate::hub) use self::messages::OwnerMessage;
 pub use self::messages::{Attach, LogPage, LogRead, LogReader};
+use self::readers::Readers;
 use self::sequencer::Sequencer;
 use super::connection::Join;
 use super::facade::Shared;
 use super::lane::{LaneAttach, LaneMessage};
-use super::{Connection, ConnectionId, Inbox, LiveEvent, Ring};
+use super::{Connection, Inbox, LiveEvent, Ring};
 use crate::tasks::Tasks;
 
 /// Messages taken from the inbox at once.
@@ -32,18 +38,17 @@ const DRAIN_MAX_MESSAGES: usize = 256;
 const GAP_PATIENCE: Duration = Duration::from_millis(25);
 /// Pause after a failed read of the log, and between attempts to tell a full lane what it missed.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Tables of so many entries are not worth making smaller.
+const TABLE_KEPT_ENTRIES: usize = 1024;
 /// How often streams without readers are looked at.
 const SWEEP_PERIOD: Duration = Duration::from_secs(1);
 
+/// A stream. Every user has one, so what few streams need is elsewhere: in the owner's tables, or in boxes.
 struct Entry {
     id: StreamId,
     sequencer: Sequencer,
     ring: Arc<Ring>,
-    /// Attached connections per lane.
-    readers: Vec<u32>,
-    /// Attaches that wait for the head.
-    waiting: Vec<Attach>,
-    idle_since: Option<Instant>,
+    readers: Readers,
 }
 
 enum ReadKind {
@@ -62,10 +67,12 @@ pub(super) struct Owner {
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
     slot_of: HashMap<StreamId, u32>,
-    followed_by: HashMap<ConnectionId, Vec<(u32, Seq)>>,
     /// Streams that may want a read.
     open: BTreeSet<u32>,
-    newborns: BTreeSet<u32>,
+    /// Streams whose head is wanted, and the attaches that wait for it.
+    newborns: BTreeMap<u32, Vec<Attach>>,
+    /// Streams that nobody follows, and since when.
+    idle: HashMap<u32, Instant>,
     /// (lane, stream slot) that missed events because the lane's inbox was full.
     overflowed: HashSet<(usize, u32)>,
     /// When those lanes are told next.
@@ -81,9 +88,9 @@ impl Owner {
             entries: Vec::new(),
             free: Vec::new(),
             slot_of: HashMap::new(),
-            followed_by: HashMap::new(),
             open: BTreeSet::new(),
-            newborns: BTreeSet::new(),
+            newborns: BTreeMap::new(),
+            idle: HashMap::new(),
             overflowed: HashSet::new(),
             tell_at: Instant::now(),
             read_after: Instant::now(),
@@ -97,6 +104,8 @@ impl Owner {
         let mut read: Option<Pin<Box<dyn Future<Output = ReadDone> + Send + '_>>> = None;
         let mut sweep = tokio::time::interval(SWEEP_PERIOD);
         loop {
+            // Whatever the last round handed to the lanes leaves.
+            shared.drive();
             let now = Instant::now();
             self.tell_overflowed(now);
             if read.is_none() {
@@ -128,10 +137,11 @@ impl Owner {
     fn take(&mut self, message: OwnerMessage, now: Instant) {
         match message {
             OwnerMessage::Committed(events) => {
+                let held_max = usize::try_from(self.shared.limits.held_events_max).unwrap_or(usize::MAX);
                 for event in events {
                     let Some(slot) = self.slot_of.get(event.stream()).copied() else { continue };
                     let Some(entry) = self.entries[slot as usize].as_mut() else { continue };
-                    let ready = entry.sequencer.event(event, now);
+                    let ready = entry.sequencer.event(event, held_max, now);
                     self.deliver(slot, ready);
                 }
             }
@@ -146,34 +156,29 @@ impl Owner {
             OwnerMessage::Enter(stream) => {
                 let slot = self.enter(stream);
                 // Its reader attaches soon; until then it counts as idle, so that it is forgotten if nobody does.
-                if let Some(entry) = self.entries[slot as usize].as_mut()
-                    && entry.is_idle()
-                {
-                    entry.idle_since = Some(now);
-                }
+                self.idle_from(slot, now);
             }
             OwnerMessage::Seed(stream, head) => {
                 let slot = self.enter(stream);
                 self.seed(slot, head, now);
             }
             OwnerMessage::Attach(attach) => self.attach(*attach, now),
-            OwnerMessage::Gone(connection) => self.gone(connection, now),
-            OwnerMessage::Clear => self.clear(),
+            OwnerMessage::Left(lane, stream) => self.left(lane, &stream, now),
+            OwnerMessage::Clear => self.clear(now),
         }
     }
 
     fn enter(&mut self, stream: StreamId) -> u32 {
-        if let Some(slot) = self.slot_of.get(&stream) {
-            return *slot;
+        if let Some(slot) = self.slot_of.get(&stream).copied() {
+            // Wanted again: if nobody follows it, it lingers from now on.
+            self.idle.remove(&slot);
+            return slot;
         }
-        let limits = &self.shared.limits;
         let entry = Entry {
             id: stream.clone(),
-            sequencer: Sequencer::newborn(limits.held_events_max),
-            ring: Arc::new(Ring::new(limits.ring_events_max, limits.ring_max_bytes, Arc::clone(&self.shared.metrics))),
-            readers: vec![0; self.shared.lanes.len()],
-            waiting: Vec::new(),
-            idle_since: None,
+            sequencer: Sequencer::newborn(),
+            ring: Arc::new(Ring::new(&self.shared.ring_bounds)),
+            readers: Readers::default(),
         };
         self.shared.metrics.streams.add(1);
         let slot = match self.free.pop() {
@@ -191,15 +196,17 @@ impl Owner {
     }
 
     fn seed(&mut self, slot: u32, head: Seq, now: Instant) {
-        self.newborns.remove(&slot);
+        let waiting = self.newborns.remove(&slot).unwrap_or_default();
         let Some(entry) = self.entries[slot as usize].as_mut() else { return };
         entry.sequencer.seed(head, now);
         // One that was following already may not have heard of it yet.
         entry.sequencer.head(head, now);
         self.open.insert(slot);
-        for attach in std::mem::take(&mut entry.waiting) {
+        for attach in waiting {
             self.attach_now(slot, attach);
         }
+        // Those who waited may all be gone.
+        self.idle_from(slot, now);
     }
 
     fn attach(&mut self, attach: Attach, now: Instant) {
@@ -208,47 +215,50 @@ impl Owner {
         }
         let slot = self.enter(attach.stream.clone());
         let Some(entry) = self.entries[slot as usize].as_mut() else { return };
-        let id = attach.connection.id;
-        let followed = self.followed_by.entry(id).or_default();
-        match followed.iter_mut().find(|(followed, _)| *followed == slot) {
-            Some((_, joined_seq)) if *joined_seq == attach.joined_seq && !attach.again => return,
-            Some((_, joined_seq)) => *joined_seq = attach.joined_seq,
-            None => {
-                followed.push((slot, attach.joined_seq));
-                entry.readers[self.shared.lane_of(id)] += 1;
-            }
-        }
-        entry.idle_since = None;
         entry.sequencer.head(attach.head, now);
         self.open.insert(slot);
         if entry.sequencer.delivered().is_some() {
             self.attach_now(slot, attach);
         } else {
-            entry.waiting.push(attach);
-            self.newborns.insert(slot);
+            self.newborns.entry(slot).or_default().push(attach);
         }
     }
 
     fn attach_now(&mut self, slot: u32, attach: Attach) {
-        let Some(entry) = self.entries[slot as usize].as_ref() else { return };
+        let Some(entry) = self.entries[slot as usize].as_mut() else { return };
         let Some(cursor) = entry.sequencer.delivered() else { return };
-        self.shared.lane(attach.connection.id).push(LaneMessage::Attach(LaneAttach {
-            stream: attach.stream,
+        if attach.connection.is_closed() {
+            return;
+        }
+        let lane = self.shared.lane_of(attach.connection.id);
+        entry.readers.add(lane, self.shared.lanes.len());
+        self.shared.lanes[lane].push(LaneMessage::Attach(LaneAttach {
+            // The same bytes as here, not another copy of the same name.
+            stream: entry.id.clone(),
             connection: attach.connection.id,
             next: attach.next,
             joined_seq: attach.joined_seq,
             cursor,
             ring: Arc::clone(&entry.ring),
             reset: attach.reset,
+            again: attach.again,
         }));
     }
 
-    fn gone(&mut self, connection: ConnectionId, now: Instant) {
-        let lane = self.shared.lane_of(connection);
-        for (slot, _) in self.followed_by.remove(&connection).unwrap_or_default() {
-            let Some(entry) = self.entries[slot as usize].as_mut() else { continue };
-            entry.waiting.retain(|attach| attach.connection.id != connection);
-            entry.reader_left(lane, now);
+    /// An attach that was sent to a lane has ended there.
+    fn left(&mut self, lane: usize, stream: &StreamId, now: Instant) {
+        let Some(slot) = self.slot_of.get(stream).copied() else { return };
+        if let Some(entry) = self.entries[slot as usize].as_mut() {
+            entry.readers.remove(lane);
+            self.idle_from(slot, now);
+        }
+    }
+
+    /// Notes a stream that nobody follows, nor is about to.
+    fn idle_from(&mut self, slot: u32, now: Instant) {
+        let Some(entry) = self.entries[slot as usize].as_ref() else { return };
+        if entry.readers.is_empty() && !self.newborns.contains_key(&slot) {
+            self.idle.entry(slot).or_insert(now);
         }
     }
 
@@ -258,18 +268,15 @@ impl Owner {
         for event in ready {
             let Some(entry) = self.entries[slot as usize].as_ref() else { return };
             entry.ring.push(&event);
-            for (lane, readers) in entry.readers.iter().enumerate() {
-                if *readers > 0 && self.shared.lanes[lane].offer(LaneMessage::Event(Arc::clone(&event))).is_err() {
+            for lane in entry.readers.lanes() {
+                if !self.shared.lanes[lane].offer_quietly(LaneMessage::Event(Arc::clone(&event))) {
                     self.shared.metrics.lane_overflows.add(1);
                     self.overflowed.insert((lane, slot));
                 }
             }
-            match event.body() {
-                Some(EventBody::MembershipChanged(change)) => {
-                    self.membership_changed(event.stream(), change, event.seq())
-                }
-                Some(EventBody::MemberRemoved(removed)) => self.member_removed(slot, &removed.user, event.seq()),
-                _ => {}
+            // Who is removed is taken out by the lane, at this event; it says so when it has.
+            if let Some(EventBody::MembershipChanged(change)) = event.body() {
+                self.membership_changed(event.stream(), change, event.seq());
             }
         }
     }
@@ -289,21 +296,6 @@ impl Owner {
         }
     }
 
-    /// The lane ends the pairs itself, at this event; here only the count follows.
-    fn member_removed(&mut self, slot: u32, user: &UserId, seq: Seq) {
-        for connection in self.shared.people.connections(user) {
-            let lane = self.shared.lane_of(connection.id);
-            let Some(followed) = self.followed_by.get_mut(&connection.id) else { continue };
-            let Some(index) = followed.iter().position(|(followed, joined)| *followed == slot && *joined < seq) else {
-                continue;
-            };
-            followed.swap_remove(index);
-            if let Some(entry) = self.entries[slot as usize].as_mut() {
-                entry.reader_left(lane, Instant::now());
-            }
-        }
-    }
-
     /// Tells lanes whose inbox was full how far their streams have come.
     fn tell_overflowed(&mut self, now: Instant) {
         if self.overflowed.is_empty() || now < self.tell_at {
@@ -314,55 +306,57 @@ impl Owner {
         self.overflowed.retain(|(lane, slot)| {
             let Some(entry) = entries[*slot as usize].as_ref() else { return false };
             let Some(delivered) = entry.sequencer.delivered() else { return false };
-            lanes[*lane].offer(LaneMessage::Head(entry.id.clone(), delivered)).is_err()
+            !lanes[*lane].offer(LaneMessage::Head(entry.id.clone(), delivered))
         });
     }
 
     fn sweep(&mut self, now: Instant) {
-        let linger = Duration::from_millis(self.shared.limits.stream_linger_ms);
-        for slot in 0..self.entries.len() {
-            let over = self.entries[slot]
-                .as_ref()
-                .is_some_and(|entry| entry.idle_since.is_some_and(|since| now.duration_since(since) >= linger));
-            if over && let Some(entry) = self.entries[slot].take() {
-                let slot = u32::try_from(slot).unwrap_or(u32::MAX);
-                self.slot_of.remove(&entry.id);
+        // Who hung up while the log could not be read waits for nothing.
+        let newborns: Vec<u32> = self.newborns.keys().copied().collect();
+        for slot in newborns {
+            let Some(waiting) = self.newborns.get_mut(&slot) else { continue };
+            waiting.retain(|attach| !attach.connection.is_closed());
+            if waiting.is_empty() {
                 self.newborns.remove(&slot);
-                self.open.remove(&slot);
-                self.free.push(slot);
-                self.shared.metrics.streams.add(-1);
+                self.idle_from(slot, now);
             }
         }
+        let linger = Duration::from_millis(self.shared.limits.stream_linger_ms);
+        let over: Vec<u32> =
+            self.idle.extract_if(|_, since| now.duration_since(*since) >= linger).map(|(slot, _)| slot).collect();
+        for slot in over {
+            let Some(entry) = self.entries[slot as usize].take() else { continue };
+            self.slot_of.remove(&entry.id);
+            self.open.remove(&slot);
+            self.free.push(slot);
+            self.shared.metrics.streams.add(-1);
+        }
+        give_back(&mut self.idle);
+        give_back(&mut self.slot_of);
     }
 
-    /// Everything here belongs to a store that is no more. The lanes forget with us, in order with what they are sent.
-    fn clear(&mut self) {
-        for entry in self.entries.iter().flatten() {
-            for lane in &self.shared.lanes {
-                lane.push(LaneMessage::Drop(entry.id.clone()));
-            }
-        }
-        self.shared.metrics.streams.add(-(self.slot_of.len() as i64));
-        self.entries.clear();
-        self.free.clear();
-        self.slot_of.clear();
-        self.followed_by.clear();
+    /// Everything here belongs to a store that is no more. The lanes forget with us, in order with what they are sent: their
+    /// pairs come back as `Left`, so the counts stay, and all else begins anew.
+    fn clear(&mut self, now: Instant) {
         self.open.clear();
         self.newborns.clear();
         self.overflowed.clear();
+        for slot in 0..self.entries.len() {
+            let Some(entry) = self.entries[slot].as_mut() else { continue };
+            entry.sequencer = Sequencer::newborn();
+            entry.ring = Arc::new(Ring::new(&self.shared.ring_bounds));
+            for lane in &self.shared.lanes {
+                lane.push(LaneMessage::Drop(entry.id.clone()));
+            }
+            self.idle_from(u32::try_from(slot).unwrap_or(u32::MAX), now);
+        }
     }
 }
 
-impl Entry {
-    fn reader_left(&mut self, lane: usize, now: Instant) {
-        self.readers[lane] = self.readers[lane].saturating_sub(1);
-        if self.is_idle() {
-            self.idle_since = Some(now);
-        }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.readers.iter().all(|readers| *readers == 0)
+/// A table that was much larger once does not keep its memory for ever.
+fn give_back<K: Eq + std::hash::Hash, V>(table: &mut HashMap<K, V>) {
+    if table.capacity() > 4 * table.len() + TABLE_KEPT_ENTRIES {
+        table.shrink_to(2 * table.len());
     }
 }
 

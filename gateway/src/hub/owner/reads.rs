@@ -19,14 +19,14 @@ impl Owner {
         let mut slots = Vec::new();
         let mut reads = Vec::new();
         let limit = u32::try_from(self.shared.limits.ring_events_max).unwrap_or(u32::MAX);
-        for slot in self.newborns.iter().copied().take(READ_MAX_STREAMS) {
-            let Some(entry) = self.entries[slot as usize].as_ref() else { continue };
-            let head = entry.waiting.iter().map(|attach| attach.head).max().unwrap_or(0);
-            let next = entry.waiting.iter().map(|attach| attach.next).min().unwrap_or(1);
+        for (slot, waiting) in self.newborns.iter().take(READ_MAX_STREAMS) {
+            let Some(entry) = self.entries[*slot as usize].as_ref() else { continue };
+            let head = waiting.iter().map(|attach| attach.head).max().unwrap_or(0);
+            let next = waiting.iter().map(|attach| attach.next).min().unwrap_or(1);
             // What the first readers need, as far as the ring holds it: a storm of them then costs one read.
             let after = next.saturating_sub(1).max(head.saturating_sub(u64::from(limit))).min(head);
             reads.push(LogRead { stream: entry.id.clone(), after, limit });
-            slots.push((slot, ReadKind::Birth, entry.id.clone()));
+            slots.push((*slot, ReadKind::Birth, entry.id.clone()));
         }
         self.open.retain(|slot| {
             self.entries[*slot as usize]
@@ -79,8 +79,8 @@ impl Owner {
                     let ready = entry.sequencer.page(page.first_seq, page.last_seq, page.events, now);
                     if ready.is_empty() && entry.sequencer.delivered() != before {
                         // All of it was trimmed: no event will tell the lanes, so they are told by the head.
-                        let lanes = 0..entry.readers.len();
-                        self.overflowed.extend(lanes.map(|lane| (lane, slot)));
+                        let lanes: Vec<usize> = entry.readers.lanes().collect();
+                        self.overflowed.extend(lanes.into_iter().map(|lane| (lane, slot)));
                     }
                     self.deliver(slot, ready);
                 }

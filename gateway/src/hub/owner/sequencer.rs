@@ -19,31 +19,29 @@ pub(super) enum Want {
     EventsAfter(Seq, Instant),
 }
 
-/// The order of one stream on this node.
+/// The order of one stream on this node. Most streams have no gap at any moment: what a gap needs is in a box.
 #[derive(Debug)]
 pub(super) struct Sequencer {
     /// Everything up to here was handed on. `None` until the head is known.
     delivered: Option<Seq>,
     /// Greatest number that anyone mentioned.
     heard: Seq,
-    held: BTreeMap<Seq, Arc<LiveEvent>>,
-    held_max: usize,
-    gap_since: Option<Instant>,
+    gap: Option<Box<Gap>>,
+}
+
+/// What is known beyond a number that is missing.
+#[derive(Debug)]
+struct Gap {
+    since: Instant,
     reading: bool,
+    held: BTreeMap<Seq, Arc<LiveEvent>>,
 }
 
 impl Sequencer {
     /// A newborn: it remembers only the greatest number that it hears of, until [`Sequencer::seed`].
     #[must_use]
-    pub(super) fn newborn(held_max: u64) -> Self {
-        Self {
-            delivered: None,
-            heard: 0,
-            held: BTreeMap::new(),
-            held_max: usize::try_from(held_max).unwrap_or(usize::MAX),
-            gap_since: None,
-            reading: false,
-        }
+    pub(super) fn newborn() -> Self {
+        Self { delivered: None, heard: 0, gap: None }
     }
 
     /// Everything up to here was handed on; `None` while newborn.
@@ -60,18 +58,23 @@ impl Sequencer {
         }
     }
 
-    /// Takes an event from anywhere, in any order, any number of times; returns what is now in order.
-    pub(super) fn event(&mut self, event: Arc<LiveEvent>, now: Instant) -> Vec<Arc<LiveEvent>> {
+    /// Takes an event from anywhere, in any order, any number of times; returns what is now in order. Beyond a gap at most
+    /// `held_max` events are held.
+    pub(super) fn event(&mut self, event: Arc<LiveEvent>, held_max: usize, now: Instant) -> Vec<Arc<LiveEvent>> {
         let seq = event.seq();
         self.heard = self.heard.max(seq);
         let Some(delivered) = self.delivered else { return Vec::new() };
         if seq <= delivered {
             return Vec::new();
         }
-        if seq == delivered + 1 || self.held.len() < self.held_max {
-            self.held.insert(seq, event);
+        if seq == delivered + 1 {
+            return self.advance(vec![event], now);
         }
-        self.advance(now)
+        self.note_gap(now);
+        if let Some(gap) = self.gap.as_mut().filter(|gap| gap.held.len() < held_max) {
+            gap.held.insert(seq, event);
+        }
+        Vec::new()
     }
 
     /// Someone says that the stream has at least this head.
@@ -89,53 +92,68 @@ impl Sequencer {
         events: Vec<Arc<LiveEvent>>,
         now: Instant,
     ) -> Vec<Arc<LiveEvent>> {
-        self.reading = false;
+        self.read_over();
         self.heard = self.heard.max(last_seq);
         let Some(delivered) = self.delivered else { return Vec::new() };
         if first_seq > delivered + 1 {
             // Pairs that stood before it find the same when they read, and are told `reset`.
             self.delivered = Some(first_seq - 1);
         }
-        for event in events {
-            self.held.insert(event.seq(), event);
-        }
-        self.advance(now)
+        self.advance(events, now)
     }
 
     /// Reading failed; it is wanted again after another wait.
     pub(super) fn page_failed(&mut self, now: Instant) {
-        self.reading = false;
-        self.gap_since = None;
-        self.note_gap(now);
+        self.read_over();
+        if let Some(gap) = self.gap.as_mut() {
+            gap.since = now;
+        }
     }
 
     /// What to read, given how long to wait for the fast path.
     #[must_use]
     pub(super) fn want(&self, patience: Duration) -> Want {
-        match (self.delivered, self.gap_since) {
-            (Some(delivered), Some(since)) if !self.reading => Want::EventsAfter(delivered, since + patience),
+        match (self.delivered, &self.gap) {
+            (Some(delivered), Some(gap)) if !gap.reading => Want::EventsAfter(delivered, gap.since + patience),
             _ => Want::Nothing,
         }
     }
 
     /// The wanted read is under way.
     pub(super) fn reading(&mut self) {
-        self.reading = true;
+        if let Some(gap) = self.gap.as_mut() {
+            gap.reading = true;
+        }
     }
 
-    fn advance(&mut self, now: Instant) -> Vec<Arc<LiveEvent>> {
+    fn read_over(&mut self) {
+        if let Some(gap) = self.gap.as_mut() {
+            gap.reading = false;
+        }
+    }
+
+    /// Hands on what comes next, of what came and of what was held.
+    fn advance(&mut self, came: Vec<Arc<LiveEvent>>, now: Instant) -> Vec<Arc<LiveEvent>> {
         let Some(mut delivered) = self.delivered else { return Vec::new() };
         let mut ready = Vec::new();
-        self.held = self.held.split_off(&(delivered + 1));
-        while let Some(event) = self.held.remove(&(delivered + 1)) {
-            delivered += 1;
-            ready.push(event);
+        for event in came {
+            if event.seq() == delivered + 1 {
+                delivered += 1;
+                ready.push(event);
+            }
+        }
+        if let Some(gap) = self.gap.as_mut() {
+            gap.held = gap.held.split_off(&(delivered + 1));
+            while let Some(event) = gap.held.remove(&(delivered + 1)) {
+                delivered += 1;
+                ready.push(event);
+            }
+            if !ready.is_empty() {
+                gap.since = now;
+            }
         }
         self.delivered = Some(delivered);
         self.heard = self.heard.max(delivered);
-        if !ready.is_empty() {
-            self.gap_since = None;
-        }
         self.note_gap(now);
         ready
     }
@@ -143,9 +161,9 @@ impl Sequencer {
     fn note_gap(&mut self, now: Instant) {
         match self.delivered {
             Some(delivered) if delivered < self.heard => {
-                self.gap_since.get_or_insert(now);
+                self.gap.get_or_insert_with(|| Box::new(Gap { since: now, reading: false, held: BTreeMap::new() }));
             }
-            _ => self.gap_since = None,
+            _ => self.gap = None,
         }
     }
 }
@@ -167,8 +185,8 @@ mod tests {
     #[test]
     fn a_newborn_never_starts_from_the_first_event_it_sees() {
         let now = Instant::now();
-        let mut sequencer = Sequencer::newborn(8);
-        assert!(sequencer.event(event(7), now).is_empty());
+        let mut sequencer = Sequencer::newborn();
+        assert!(sequencer.event(event(7), 8, now).is_empty());
         sequencer.seed(5, now);
         assert_eq!(sequencer.want(Duration::ZERO), Want::EventsAfter(5, now));
     }
@@ -196,11 +214,11 @@ mod tests {
         /// nothing is missing.
         #[test]
         fn what_goes_out_is_dense_and_in_the_end_complete(
-            steps in steps(60), seed_at in 0..50_usize, born_at in 0..=60_u64, held_max in 0..10_u64, page in 1..20_u64,
+            steps in steps(60), seed_at in 0..50_usize, born_at in 0..=60_u64, held_max in 0..10_usize, page in 1..20_u64,
         ) {
             let last = 60;
             let now = Instant::now();
-            let mut sequencer = Sequencer::newborn(held_max);
+            let mut sequencer = Sequencer::newborn();
             let mut out: Vec<Seq> = Vec::new();
             let read = |sequencer: &mut Sequencer| -> Vec<Arc<LiveEvent>> {
                 let Want::EventsAfter(after, _) = sequencer.want(Duration::ZERO) else { return Vec::new() };
@@ -211,7 +229,7 @@ mod tests {
             for (index, step) in steps.into_iter().enumerate() {
                 if index == seed_at { sequencer.seed(born_at, now); }
                 let ready = match step {
-                    Step::Event(seq) => sequencer.event(event(seq), now),
+                    Step::Event(seq) => sequencer.event(event(seq), held_max, now),
                     Step::Head(seq) => { sequencer.head(seq, now); Vec::new() }
                     Step::Read => read(&mut sequencer),
                     Step::ReadFails => { sequencer.page_failed(now); Vec::new() }

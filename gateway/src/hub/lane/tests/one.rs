@@ -1,66 +1,18 @@
-//! A lane without its task: orders go in, frames come out of a socket that takes as much as the test wants.
-#![expect(clippy::unwrap_used, reason = "a failed test panics")]
+//! One connection in one stream.
 
-use std::io::{self, IoSlice};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
-use hallway_protocol::codec::{Codec, Received, decode_frame};
+use hallway_protocol::codec::Codec;
 use hallway_protocol::event::{MemberRemoved, RoomArchived};
-use hallway_protocol::frame::ResetReason;
-use hallway_protocol::{Event, EventBody, UserId};
+use hallway_protocol::frame::{Reset, ResetReason};
+use hallway_protocol::{Epoch, Event, EventBody, Seq, StreamId, UserId};
 use proptest::prelude::*;
 
-use super::*;
-use crate::connection::{Budget, Outbound, Wire};
-
-/// Takes `room_bytes` more bytes and keeps them.
-#[derive(Default)]
-struct Socket {
-    inner: Mutex<(usize, Vec<u8>)>,
-}
-
-impl Socket {
-    fn open(&self, room_bytes: usize) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).0 = room_bytes;
-    }
-
-    /// What came: numbers of events, and resets as (reset to) with a minus.
-    fn said(&self) -> Vec<i64> {
-        let bytes = self.inner.lock().unwrap_or_else(PoisonError::into_inner).1.clone();
-        let mut rest = &bytes[..];
-        let mut said = Vec::new();
-        while rest.len() > 2 {
-            let (start, length) = match rest[1] {
-                126 => (4, usize::from(u16::from_be_bytes([rest[2], rest[3]]))),
-                short => (2, usize::from(short)),
-            };
-            if rest.len() < start + length {
-                break;
-            }
-            match decode_frame(Codec::Postcard, &rest[start..start + length]).unwrap() {
-                Received::Frame(ServerFrame::Event(event)) => said.push(i64::try_from(event.seq).unwrap()),
-                Received::Frame(ServerFrame::Reset(reset)) => said.push(-i64::try_from(reset.seq).unwrap()),
-                other => panic!("unexpected frame {other:?}"),
-            }
-            rest = &rest[start + length..];
-        }
-        said
-    }
-}
-
-impl Wire for Socket {
-    fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut written = 0;
-        for slice in slices {
-            let taken = slice.len().min(inner.0);
-            inner.0 -= taken;
-            inner.1.extend_from_slice(&slice[..taken]);
-            written += taken;
-        }
-        if written == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(written) }
-    }
-}
+use super::super::{Lane, LaneAttach, LaneMessage, PageForPair};
+use super::{Socket, connect, lane};
+use crate::hub::ring::RingBounds;
+use crate::hub::{Connection, LiveEvent, Ring};
+use crate::telemetry::metrics::Metrics;
 
 struct Scene {
     lane: Lane,
@@ -77,14 +29,11 @@ fn stream() -> StreamId {
 fn scene(backlog_max_bytes: u64) -> Scene {
     let (metrics, _) = Metrics::new().unwrap();
     let socket = Arc::new(Socket::default());
-    let budget = Arc::new(Budget::new(u64::MAX));
-    let outbound = Outbound::new(Arc::clone(&socket) as _, backlog_max_bytes, budget, Arc::clone(&metrics));
-    let user = UserId::new("ben").unwrap();
-    let connection = Arc::new(Connection::new(ConnectionId(1), user, Codec::Postcard, Arc::new(outbound)));
-    let mut lane = Lane::new(Arc::new(Inbox::new(16)), Arc::clone(&metrics));
+    let connection = connect(1, "ben", Codec::Postcard, Arc::clone(&socket) as _, backlog_max_bytes, &metrics);
+    let mut lane = lane(&metrics);
     lane.take(LaneMessage::Register(Arc::clone(&connection)));
     // One event and no more: everything older is read from the log.
-    let ring = Arc::new(Ring::new(1, 1 << 20, Arc::clone(&metrics)));
+    let ring = Arc::new(Ring::new(&RingBounds::new(1, 1 << 20, Arc::clone(&metrics))));
     Scene { lane, metrics, socket, connection, ring }
 }
 
@@ -109,6 +58,7 @@ impl Scene {
             cursor,
             ring,
             reset,
+            again: false,
         }));
     }
 
@@ -134,7 +84,7 @@ fn who_is_removed_and_comes_back_within_one_drain_hears_both() {
     scene.lane.take(LaneMessage::Event(note(2)));
     scene.attach(3, 3, 2, true);
     scene.lane.take(LaneMessage::Event(note(3)));
-    scene.lane.flush_touched();
+    scene.lane.serve_round(512);
     assert_eq!(scene.socket.said(), [1, -2, 3]);
 }
 
@@ -147,7 +97,7 @@ fn numbers_of_an_old_epoch_do_not_hide_those_of_the_new() {
     scene.lane.take(LaneMessage::Drop(stream()));
     scene.attach(8, 0, 7, true);
     scene.lane.take(LaneMessage::Event(note(8)));
-    scene.lane.flush_touched();
+    scene.lane.serve_round(512);
     assert_eq!(scene.socket.said(), [100, -7, 8]);
 }
 
@@ -184,19 +134,19 @@ proptest! {
                     scene.ring.push(&note(head));
                     if arrives { scene.lane.take(LaneMessage::Event(note(head))); }
                 },
-                Turn::Flush => scene.lane.flush_touched(),
+                Turn::Flush => scene.lane.serve_round(512),
                 Turn::Reads(bytes) => { scene.socket.open(bytes); scene.connection.outbound.flush(); }
                 Turn::Pages(most) => if scene.connection.outbound.is_half_empty() { scene.serve(head, most) },
             }
         }
         // The client reads on, and the owner says how far the stream has come.
-        scene.lane.flush_touched();
+        scene.lane.serve_round(512);
         scene.lane.take(LaneMessage::Head(stream(), head));
         for _ in 0..=2 * head {
             scene.socket.open(1 << 20);
             scene.connection.outbound.flush();
             scene.serve(head, 5);
-            scene.lane.flush_touched();
+            scene.lane.serve_round(512);
         }
         let expected: Vec<i64> = (start..=head).map(|seq| i64::try_from(seq).unwrap()).collect();
         prop_assert_eq!(scene.socket.said(), expected);

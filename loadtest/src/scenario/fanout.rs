@@ -1,0 +1,222 @@
+//! How much processor time a delivery costs, and how long it takes.
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::raw;
+use crate::arguments::raw::Fanout;
+use crate::driver::clock::{SECOND_NS, in_ns, now_ns};
+use crate::driver::crowd::{Common, Crowd};
+use crate::driver::fleet::{Fleet, distribution};
+use crate::driver::job::{Connected, Counts, Pace, Phase, Talked, Verdict};
+use crate::report::{Outcome, Progress, human};
+use crate::run::Failure;
+use crate::sample::kernel::Kernel;
+use crate::sample::process::{Cpu, Memory, Watched};
+
+/// Time between the order and the beginning of a phase: every worker has it by then.
+const LEAD_NS: u64 = SECOND_NS / 5;
+
+/// All that a run needs to know; not only Hallway is measured this way.
+pub(crate) struct Plan {
+    pub(crate) common: Common,
+    pub(crate) crowd: Crowd,
+    pub(crate) workers: u32,
+    pub(crate) pace: Pace,
+    pub(crate) warmup_ns: u64,
+    pub(crate) duration_ns: u64,
+    pub(crate) watched: Watched,
+}
+
+/// What a phase gave.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Measured {
+    pub(crate) messages: u64,
+    pub(crate) late: u64,
+    pub(crate) deliveries: u64,
+    pub(crate) seconds: f64,
+    pub(crate) deliveries_per_second: f64,
+    pub(crate) p50_us: u64,
+    pub(crate) p90_us: u64,
+    pub(crate) p99_us: u64,
+    pub(crate) max_us: u64,
+    /// Of the server, where its process is known.
+    pub(crate) cpu: Option<Cpu>,
+    pub(crate) cpu_s_per_million_deliveries: Option<f64>,
+    pub(crate) client_cpu_s: f64,
+    pub(crate) memory_before: Option<Memory>,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) kernel_before: Kernel,
+    pub(crate) kernel: Kernel,
+    pub(crate) refused: u64,
+    pub(crate) first_refusal: Option<String>,
+    pub(crate) closed: u64,
+    pub(crate) first_closure: Option<String>,
+}
+
+/// A run's connections, ready to talk.
+pub(crate) struct Run {
+    plan: Plan,
+    fleet: Fleet,
+    pub(crate) connected: Connected,
+}
+
+impl Run {
+    /// Starts the workers and connects everybody. `token` signs for a user where the server checks one.
+    pub(crate) fn start(plan: Plan, token: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
+        let mut progress = Progress::new();
+        Self::start_with(plan, token, Box::new(move |counts| progress.tick(counts)))
+    }
+
+    /// The same, telling its progress to somebody else.
+    pub(crate) fn start_with(
+        plan: Plan,
+        token: &dyn Fn(&str) -> Option<String>,
+        progress: Box<dyn FnMut(Counts)>,
+    ) -> Result<Self, Failure> {
+        let jobs = plan.crowd.jobs(&plan.common, plan.workers, token);
+        let mut fleet = Fleet::start(&jobs, progress)?;
+        drop(jobs);
+        let connected = fleet.connect_until(plan.crowd.seats())?;
+        Ok(Self { plan, fleet, connected })
+    }
+
+    /// Talks for the warm-up and the duration, and measures the latter.
+    pub(crate) fn talk(&mut self, mutes: bool) -> Result<Measured, Failure> {
+        let from_ns = now_ns() + LEAD_NS;
+        let measured_from_ns = from_ns + self.plan.warmup_ns;
+        let until_ns = measured_from_ns + self.plan.duration_ns;
+        let (watched, pace) = (&self.plan.watched, self.plan.pace);
+        watched.reset_peaks();
+        self.fleet.begin(Phase { pace, from_ns, measured_from_ns, until_ns, mutes })?;
+        let (memory_before, kernel_before) = (watched.memory(), Kernel::now());
+        self.fleet.wait_until(measured_from_ns)?;
+        let (cpu_before, began_ns) = (watched.cpu(), now_ns());
+        self.fleet.wait_until(until_ns)?;
+        let (cpu_after, ended_ns) = (watched.cpu(), now_ns());
+        let (memory, kernel) = (watched.memory(), Kernel::now());
+        let talked = self.fleet.end()?;
+        let cpu = cpu_after.zip(cpu_before).map(|(after, before)| after.since(before));
+        let mut measured = measured(talked, began_ns, ended_ns, cpu);
+        (measured.memory_before, measured.kernel_before) = (memory_before, kernel_before);
+        (measured.memory, measured.kernel) = (memory, kernel);
+        Ok(measured)
+    }
+
+    /// What the light ledger found in all phases.
+    pub(crate) fn judge(&mut self) -> Result<Verdict, Failure> {
+        self.fleet.judge()
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.fleet.workers()
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts and times of a run are below 2^53")]
+fn measured(talked: Talked, began_ns: u64, ended_ns: u64, cpu: Option<Cpu>) -> Measured {
+    let latencies = distribution(&talked.latencies);
+    let seconds = (ended_ns - began_ns) as f64 / SECOND_NS as f64;
+    let deliveries = talked.delivered as f64;
+    Measured {
+        messages: talked.sent,
+        late: talked.late,
+        deliveries: talked.delivered,
+        seconds,
+        deliveries_per_second: deliveries / seconds,
+        p50_us: latencies.value_at_quantile(0.5),
+        p90_us: latencies.value_at_quantile(0.9),
+        p99_us: latencies.value_at_quantile(0.99),
+        max_us: latencies.max(),
+        cpu,
+        cpu_s_per_million_deliveries: cpu.filter(|_| talked.delivered > 0).map(|cpu| cpu.total_s / deliveries * 1e6),
+        client_cpu_s: talked.client_cpu_ns as f64 / SECOND_NS as f64,
+        memory_before: None,
+        memory: None,
+        kernel_before: Kernel::default(),
+        kernel: Kernel::default(),
+        refused: talked.refused,
+        first_refusal: talked.first_refusal,
+        closed: talked.closed,
+        first_closure: talked.first_closure,
+    }
+}
+
+/// `loadtest fanout`.
+pub(crate) fn run(arguments: &Fanout) -> Result<Outcome, Failure> {
+    let (common, secret) = arguments.raw.common(arguments.durable)?;
+    let mutable = arguments.mutable()?;
+    let crowd = Crowd {
+        name: raw::run_name(),
+        groups: arguments.rooms,
+        members: arguments.members,
+        rooms: 1,
+        senders: arguments.senders(),
+        mutable,
+    };
+    let plan = Plan {
+        workers: arguments.raw.workers(crowd.seats()),
+        pace: arguments.pace()?,
+        warmup_ns: in_ns(arguments.warmup),
+        duration_ns: in_ns(arguments.duration),
+        watched: arguments.raw.watched(),
+        common,
+        crowd,
+    };
+    println!(
+        "loadtest fanout on {}: {} rooms, {} members, {:?}, {}, {:?}",
+        arguments.raw.target(),
+        arguments.rooms,
+        arguments.members,
+        plan.pace,
+        if arguments.durable { "message.send" } else { "signal" },
+        arguments.duration,
+    );
+    raw::prepare(arguments.raw.target(), &secret, &plan.crowd)?;
+    let mut run = Run::start(plan, &|user| raw::sign(&secret, user))?;
+    println!("{} connections in {} workers", run.connected.opened, run.workers());
+    let first = run.talk(false)?;
+    print_measured(&first);
+    let verdict = run.judge()?;
+    raw::print_verdict(&verdict);
+    let disturbed = first.refused + first.closed > 0;
+    let outcome = raw::outcome(&verdict, disturbed, first.late, first.messages);
+    println!("{}", serde_json::to_string(&outcome)?.trim_matches('"'));
+    if let Some(path) = &arguments.raw.json {
+        let report = json!({ "outcome": outcome, "measured": first, "ledger": verdict });
+        std::fs::write(path, serde_json::to_vec_pretty(&report)?)?;
+    }
+    Ok(outcome)
+}
+
+/// Prints a phase.
+pub(crate) fn print_measured(measured: &Measured) {
+    println!(
+        "{} messages, {} deliveries in {:.2} s: {:.0}/s, {} late",
+        measured.messages, measured.deliveries, measured.seconds, measured.deliveries_per_second, measured.late,
+    );
+    println!(
+        "latency p50 {}  p90 {}  p99 {}  max {}",
+        human(measured.p50_us),
+        human(measured.p90_us),
+        human(measured.p99_us),
+        human(measured.max_us),
+    );
+    if let (Some(cpu), Some(each)) = (measured.cpu, measured.cpu_s_per_million_deliveries) {
+        println!(
+            "server {:.2} CPU-s ({:.2} user, {:.2} system): {each:.3} CPU-s per million deliveries",
+            cpu.total_s, cpu.user_s, cpu.system_s
+        );
+    }
+    println!("client {:.2} CPU-s", measured.client_cpu_s);
+    if let Some(memory) = measured.memory {
+        println!("server RSS {} KiB, peak {} KiB", memory.resident_bytes / 1024, memory.peak_bytes / 1024);
+    }
+    if measured.refused > 0 {
+        println!("the server refused {}: {}", measured.refused, measured.first_refusal.as_deref().unwrap_or_default());
+    }
+    if measured.closed > 0 {
+        let first = measured.first_closure.as_deref().unwrap_or_default();
+        println!("{} connections ended early: {first}", measured.closed);
+    }
+}
