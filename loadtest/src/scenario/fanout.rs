@@ -198,7 +198,9 @@ pub(crate) fn run(arguments: &Fanout) -> Result<Outcome, Failure> {
     let outcome = raw::outcome(&verdict, disturbed, late, sent);
     println!("{}", serde_json::to_string(&outcome)?.trim_matches('"'));
     if let Some(path) = &arguments.raw.json {
-        let report = json!({ "outcome": outcome, "measured": phases.first(), "with_never_read": phases.get(1),
+        let settings = json!({ "target": arguments.raw.target(), "rooms": arguments.rooms, "members": arguments.members,
+            "pace": arguments.pace()?, "durable": arguments.durable, "never_read": arguments.never_read });
+        let report = json!({ "outcome": outcome, "settings": settings, "connected": run.connected.opened, "measured": phases.first(), "with_never_read": phases.get(1),
             "neighbours_within_bounds": neighbours, "backlog_bytes": [backlog_before, backlog_after], "ledger": verdict });
         std::fs::write(path, serde_json::to_vec_pretty(&report)?)?;
     }
