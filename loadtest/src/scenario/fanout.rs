@@ -186,9 +186,9 @@ pub(crate) fn run(arguments: &Fanout) -> Result<Outcome, Failure> {
     raw::prepare(arguments.raw.target(), &secret, &plan.crowd)?;
     let mut run = Run::start(plan, &|user| raw::sign(&secret, user))?;
     println!("{} connections in {} workers", run.connected.opened, run.workers());
-    let mut phases = vec![run.talk(false)?];
     let backlog = || arguments.raw.admin.as_deref().and_then(|admin| metrics::value(admin, BACKLOG_METRIC));
     let (backlog_before, mut backlog_after) = (backlog(), None);
+    let mut phases = vec![run.talk(false)?];
     if mutable > 0 {
         println!("{mutable} of {} members of each room stop reading", arguments.members);
         phases.push(run.talk(true)?);
@@ -207,7 +207,9 @@ pub(crate) fn run(arguments: &Fanout) -> Result<Outcome, Failure> {
     let outcome = raw::outcome(&verdict, disturbed, late, sent);
     println!("{}", serde_json::to_string(&outcome)?.trim_matches('"'));
     if let Some(path) = &arguments.raw.json {
-        let report = json!({ "outcome": outcome, "measured": phases.first(), "with_never_read": phases.get(1),
+        let settings = json!({ "target": arguments.raw.target(), "rooms": arguments.rooms, "members": arguments.members,
+            "pace": arguments.pace()?, "durable": arguments.durable, "never_read": arguments.never_read });
+        let report = json!({ "outcome": outcome, "settings": settings, "connected": run.connected.opened, "measured": phases.first(), "with_never_read": phases.get(1),
             "neighbours_within_bounds": neighbours, "backlog_bytes": [backlog_before, backlog_after], "ledger": verdict });
         std::fs::write(path, serde_json::to_vec_pretty(&report)?)?;
     }
