@@ -94,3 +94,11 @@ async fn a_node_that_is_not_there_is_1_and_leaves_no_worker_behind() {
     assert!(eventually(Duration::from_secs(10), free).await);
     assert_eq!(loadtest(&gone, &FANOUT).await.status.code(), Some(1));
 }
+
+#[test]
+fn a_worker_ends_with_its_input_and_says_why_it_cannot_work() {
+    let worker = Command::new(env!("CARGO_BIN_EXE_loadtest")).arg("worker").stdin(std::process::Stdio::null()).output();
+    let output = worker.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).starts_with(r#"{"failed":"#));
+}

@@ -1,5 +1,6 @@
 //! All workers together, seen from the coordinator.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -35,6 +36,8 @@ struct Worker {
 pub(crate) struct Fleet {
     workers: Vec<Worker>,
     inbox: Receiver<(usize, Report)>,
+    /// What came while time was waited for.
+    early: VecDeque<Report>,
     /// Gets the totals about once a second.
     progress: Box<dyn FnMut(Counts)>,
     opened: usize,
@@ -44,7 +47,7 @@ impl Fleet {
     /// Starts one worker for each job.
     pub(crate) fn start(jobs: &[Job], progress: Box<dyn FnMut(Counts)>) -> Result<Self, Failure> {
         let (outbox, inbox) = sync_channel(REPORTS_MAX);
-        let mut fleet = Self { workers: Vec::new(), inbox, progress, opened: 0 };
+        let mut fleet = Self { workers: Vec::new(), inbox, early: VecDeque::new(), progress, opened: 0 };
         for (number, job) in jobs.iter().enumerate() {
             let mut child = Command::new(std::env::current_exe()?)
                 .arg("worker")
@@ -87,7 +90,11 @@ impl Fleet {
     fn collect<T>(&mut self, mut wanted: impl FnMut(Report) -> Option<T>) -> Result<Vec<T>, Failure> {
         let mut answers = Vec::new();
         while answers.len() < self.workers.len() {
-            match self.next(SILENCE_MAX)? {
+            let report = match self.early.pop_front() {
+                Some(report) => Some(report),
+                None => self.next(SILENCE_MAX, true)?,
+            };
+            match report {
                 Some(report) => answers.extend(wanted(report)),
                 None => return Err(format!("a worker said nothing for {SILENCE_MAX:?}").into()),
             }
@@ -95,14 +102,17 @@ impl Fleet {
         Ok(answers)
     }
 
-    /// The next report that is more than a count. `None`: nothing came in time.
-    fn next(&mut self, limit: Duration) -> Result<Option<Report>, Failure> {
-        let until = Instant::now() + limit;
+    /// The next report that is more than a count. `None`: nothing came in time; counts may prolong it.
+    fn next(&mut self, limit: Duration, counts_prolong: bool) -> Result<Option<Report>, Failure> {
+        let mut until = Instant::now() + limit;
         loop {
             match self.inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok((_, Report::Failed(why))) => return Err(format!("a worker gave up: {why}").into()),
                 Ok((number, Report::Counts(counts))) => {
                     self.workers[number].counts = counts;
+                    if counts_prolong {
+                        until = Instant::now() + limit;
+                    }
                     if number == 0 {
                         let total = self.counts();
                         (self.progress)(total);
@@ -182,9 +192,9 @@ impl Fleet {
             if left == 0 {
                 return Ok(());
             }
-            if self.next(Duration::from_nanos(left))?.is_some() {
-                return Err("a worker ended its phase early".into());
-            }
+            // A phase may end in the moment that is waited for.
+            let early = self.next(Duration::from_nanos(left), false)?;
+            self.early.extend(early);
         }
     }
 

@@ -211,3 +211,38 @@ impl Verdict {
         self.examples.extend(other.examples);
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn there_and_back<T: Serialize + for<'a> Deserialize<'a> + std::fmt::Debug>(what: &T) {
+        let line = serde_json::to_string(what).unwrap();
+        assert!(!line.contains('\n'));
+        let back: T = serde_json::from_str(&line).unwrap();
+        assert_eq!(format!("{back:?}"), format!("{what:?}"));
+    }
+
+    #[test]
+    fn orders_and_reports_are_one_line_each_and_arrive_as_they_were() {
+        let phase = |pace| Phase { pace, from_ns: 1, measured_from_ns: 2, until_ns: u64::MAX, mutes: true };
+        for pace in [Pace::Rate(0.5), Pace::Outstanding(32), Pace::Once] {
+            there_and_back(&Order::Talk(phase(pace)));
+        }
+        there_and_back(&Order::Connect { more: 3 });
+        there_and_back(&Report::Failed("two\nlines".to_owned()));
+        there_and_back(&Report::Connected(Connected { latencies: vec![(7, 1)], ..Connected::default() }));
+        there_and_back(&Report::Talked(Box::new(Talked { latencies: vec![(1, 2), (3, 4)], ..Talked::default() })));
+        there_and_back(&Report::Judged(Verdict { examples: vec!["I1".to_owned()], lost: 1, ..Verdict::default() }));
+    }
+
+    #[test]
+    fn verdicts_add_up_and_one_lie_is_enough() {
+        let mut sum = Verdict { published: 1, ..Verdict::default() };
+        assert!(sum.is_clean());
+        sum.add(Verdict { published: 2, foreign: 1, ..Verdict::default() });
+        assert_eq!(sum.published, 3);
+        assert!(!sum.is_clean());
+    }
+}
