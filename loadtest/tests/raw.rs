@@ -82,6 +82,10 @@ async fn idle_connections_come_go_come_again_and_hear_one_message_in_each_room()
     // Four groups of five in two rooms each; four hear what the fifth says.
     assert!(said(&output).contains("ledger: 8 published, 32 received"));
     assert_eq!(said(&output).matches("20 connections: 20 came").count(), 2);
+    let output =
+        loadtest(&node, &[&steps[..], &["--rooms-steps", "1,2,3", "--rooms-connections", "10"]].concat()).await;
+    assert_eq!(output.status.code(), Some(0));
+    assert!(said(&output).contains("ledger: 12 published, 48 received"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -186,9 +186,9 @@ pub(crate) fn run(arguments: &Fanout) -> Result<Outcome, Failure> {
     raw::prepare(arguments.raw.target(), &secret, &plan.crowd)?;
     let mut run = Run::start(plan, &|user| raw::sign(&secret, user))?;
     println!("{} connections in {} workers", run.connected.opened, run.workers());
-    let mut phases = vec![run.talk(false)?];
     let backlog = || arguments.raw.admin.as_deref().and_then(|admin| metrics::value(admin, BACKLOG_METRIC));
     let (backlog_before, mut backlog_after) = (backlog(), None);
+    let mut phases = vec![run.talk(false)?];
     if mutable > 0 {
         println!("{mutable} of {} members of each room stop reading", arguments.members);
         phases.push(run.talk(true)?);

@@ -261,8 +261,10 @@ pub(crate) fn run(arguments: &Idle) -> Result<Outcome, Failure> {
     let (common, secret) = arguments.raw.common(false, most as usize)?;
     let token = |user: &str| raw::sign(&secret, user);
     let members = arguments.members;
+    let name = raw::run_name();
     let crowd = |connections: u32, rooms: u32| Crowd {
-        name: raw::run_name(),
+        // Several crowds of one run are told apart by their rooms.
+        name: format!("{name}x{rooms}"),
         groups: connections.div_ceil(members),
         members,
         rooms,

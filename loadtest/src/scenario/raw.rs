@@ -97,13 +97,32 @@ pub(crate) fn print_verdict(verdict: &Verdict) {
     }
 }
 
-/// How a run ends: the first that applies.
+/// How a run ends: the first that applies. `disturbed`: the server refused something or ended connections.
 pub(crate) fn outcome(verdict: &Verdict, disturbed: bool, late: u64, sent: u64) -> Outcome {
+    // What was refused, or was meant for a connection that was ended, has not been lost.
+    let arrived_wrong = Verdict { lost: 0, ..verdict.clone() };
     match () {
+        () if disturbed && arrived_wrong.is_clean() => Outcome::Error,
         () if !verdict.is_clean() => Outcome::Ledger,
-        () if disturbed => Outcome::Error,
         () if verdict.received == 0 => Outcome::Invalid,
         () if late * crate::report::LATE_ONE_IN > sent => Outcome::Bottleneck,
         () => Outcome::Pass,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_is_an_error_and_no_loss_and_a_repeat_is_a_lie_all_the_same() {
+        let some = Verdict { received: 9, ..Verdict::default() };
+        let lost = Verdict { lost: 1, ..some.clone() };
+        assert_eq!(outcome(&some, false, 0, 100), Outcome::Pass);
+        assert_eq!(outcome(&some, false, 2, 100), Outcome::Bottleneck);
+        assert_eq!(outcome(&Verdict::default(), false, 0, 0), Outcome::Invalid);
+        assert_eq!(outcome(&lost, false, 0, 100), Outcome::Ledger);
+        assert_eq!(outcome(&lost, true, 0, 100), Outcome::Error);
+        assert_eq!(outcome(&Verdict { repeated: 1, ..lost }, true, 0, 100), Outcome::Ledger);
     }
 }
