@@ -241,3 +241,43 @@ fn outcome(table: &Table, complete: bool) -> Outcome {
         () => Outcome::Pass,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::measure::Faults;
+
+    fn table(kind: Kind, faults: Faults) -> Table {
+        let sample = Sample { faults, ..Sample::default() };
+        Table { cells: vec![Cell { run: 1, shape: Shape::Chat, kind, result: Ok(sample) }] }
+    }
+
+    #[test]
+    fn a_loss_of_hallways_ends_the_run_badly_and_one_of_a_peers_is_only_told() {
+        let lost = Faults { lost: 1, ..Faults::default() };
+        let closed = Faults { closed: 1, ..Faults::default() };
+        assert_eq!(outcome(&table(Kind::Hallway, lost), true), Outcome::Ledger);
+        assert_eq!(outcome(&table(Kind::HallwayDurable, closed), true), Outcome::Error);
+        assert_eq!(outcome(&table(Kind::Mosquitto, lost), true), Outcome::Pass);
+        assert_eq!(outcome(&table(Kind::Mosquitto, lost), false), Outcome::Error);
+    }
+
+    #[test]
+    fn the_time_is_known_before_it_is_spent() {
+        let installed = |kind: Kind| Installed {
+            kind,
+            version: String::new(),
+            settings: kind.settings(),
+            configuration: None,
+            program: PathBuf::new(),
+            file: None,
+        };
+        let present = vec![installed(Kind::Hallway), installed(Kind::HallwayDurable)];
+        let field = Field { present, missing: Vec::new() };
+        let (warmup, duration) = (Duration::from_secs(2), Duration::from_secs(8));
+        let load = Load { idle_connections: 5000, payload_bytes: 128, postcard: false, warmup, duration };
+        // Two take 14 seconds each; nothing durable is idle.
+        assert_eq!(expected(&field, &[Shape::Chat], &load, 5), Duration::from_secs(140));
+        assert_eq!(expected(&field, &[Shape::Idle], &load, 1), Duration::from_secs(19));
+    }
+}
