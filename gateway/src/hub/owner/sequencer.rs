@@ -99,7 +99,14 @@ impl Sequencer {
             // Pairs that stood before it find the same when they read, and are told `reset`.
             self.delivered = Some(first_seq - 1);
         }
-        self.advance(events, now)
+        let ready = self.advance(events, now);
+        if self.delivered == Some(delivered)
+            && let Some(gap) = self.gap.as_mut()
+        {
+            // The log knows less than was heard (a replica that lags, say): to ask again at once would spin.
+            gap.since = now;
+        }
+        ready
     }
 
     /// Reading failed; it is wanted again after another wait.
@@ -189,6 +196,18 @@ mod tests {
         assert!(sequencer.event(event(7), 8, now).is_empty());
         sequencer.seed(5, now);
         assert_eq!(sequencer.want(Duration::ZERO), Want::EventsAfter(5, now));
+    }
+
+    #[test]
+    fn a_log_that_knows_less_than_was_heard_is_asked_again_but_not_at_once() {
+        let (now, patience) = (Instant::now(), Duration::from_millis(25));
+        let mut sequencer = Sequencer::newborn();
+        sequencer.seed(5, now);
+        sequencer.head(7, now);
+        let later = now + Duration::from_secs(1);
+        sequencer.reading();
+        assert!(sequencer.page(1, 5, Vec::new(), later).is_empty());
+        assert_eq!(sequencer.want(patience), Want::EventsAfter(5, later + patience));
     }
 
     #[derive(Debug, Clone)]
