@@ -8,7 +8,7 @@
 //!   sequencer: order, gaps, newborn heads     Live | Behind per (connection, stream)
 //! ```
 //!
-//! An *owner* task alone puts a stream's events, attaches and detaches into the lanes' inboxes, in one order. A *lane* task
+//! An *owner* task alone puts a stream's events, attaches and detaches into the lanes' inboxes, in one order. A *lane*
 //! alone appends stream events to a connection, live or from the log, so order per connection and stream needs no lock.
 //!
 //! **Invariant:** an event reaches a lane after all smaller numbers of its stream, or the lane learns that they are
