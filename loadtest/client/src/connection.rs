@@ -147,7 +147,12 @@ impl Connection {
     /// [`ClientError`] when the node refuses or the connection ends.
     pub async fn hello(&mut self, options: &ConnectOptions) -> Result<Welcome, ClientError> {
         let id = self.send(Command::Hello(options.hello())).await?;
-        match self.receive().await? {
+        let mut received = self.receive().await?;
+        while matches!(received, Received::Frame(ServerFrame::Closing(_))) {
+            // The node sends us away before it answered; what comes next is the close frame with its code.
+            received = self.receive().await?;
+        }
+        match received {
             Received::Frame(ServerFrame::Ok(ok)) if ok.id == id => match ok.reply {
                 Reply::Hello(welcome) => Ok(welcome),
                 other => Err(ClientError::Protocol(format!("hello was answered as command {}", other.kind()))),
