@@ -136,7 +136,7 @@ impl Work {
 impl Stream {
     /// Adds a pair. It has what the lane has taken so far (or is Behind): the batch on its way is not for it.
     pub(super) fn seat(&mut self, pair: Pair, moved: impl FnMut(u32, usize)) {
-        self.pairs.push(pair);
+        push_tightly(&mut self.pairs, pair);
         let mut from = self.pairs.len() - 1;
         if let Some(work) = self.work.as_deref_mut()
             && !work.batch.items().is_empty()
@@ -171,13 +171,21 @@ impl Stream {
     }
 }
 
+/// Grows by an eighth, not twofold: these tables are many and grow seldom, and most of a user's streams have one reader.
+fn push_tightly<T>(table: &mut Vec<T>, value: T) {
+    if table.len() == table.capacity() {
+        table.reserve_exact(table.len() / 8 + 1);
+    }
+    table.push(value);
+}
+
 /// Says where a pair of that stream is now.
 pub(super) fn note_place(followers: &mut [Option<Follower>], slot: u32, stream: u32, place: usize) {
     let Some(follower) = followers[slot as usize].as_mut() else { return };
     let place = u32::try_from(place).unwrap_or(u32::MAX);
     match follower.seats.iter_mut().find(|seat| seat.stream == stream) {
         Some(seat) => seat.place = place,
-        None => follower.seats.push(Seat { stream, place }),
+        None => push_tightly(&mut follower.seats, Seat { stream, place }),
     }
 }
 
