@@ -73,37 +73,82 @@ impl Meta {
     }
 }
 
-/// Valid JSON without the space between its tokens; looks at each byte once and holds no more than the limit.
+/// Valid JSON without the space between its tokens; looks at each byte once and holds no more than the limit. What is no
+/// ASCII stands in strings only, so bytes are enough to see the tokens.
 fn compact(text: &str) -> Result<String, InvalidMeta> {
     let mut out = String::with_capacity(text.len().min(META_MAX_BYTES));
-    let (mut bytes, mut depth, mut in_string, mut escaped) = (0, 0_usize, false, false);
-    for character in text.chars() {
-        if in_string {
-            in_string = escaped || character != '"';
-            escaped = !escaped && character == '\\';
-        } else {
-            match character {
-                ' ' | '\t' | '\n' | '\r' => continue,
-                '"' => in_string = true,
-                '{' | '[' => depth += 1,
-                '}' | ']' => depth = depth.saturating_sub(1),
-                _ => {}
+    let (mut length, mut depth) = (0, 0_usize);
+    let mut rest = text;
+    while let Some(first) = rest.bytes().next() {
+        let token = match first {
+            b' ' | b'\t' | b'\n' | b'\r' => {
+                rest = &rest[1..];
+                continue;
             }
-        }
+            b'"' => string_length(rest.as_bytes()),
+            _ => {
+                match first {
+                    b'{' | b'[' => depth += 1,
+                    b'}' | b']' => depth = depth.saturating_sub(1),
+                    _ => {}
+                }
+                1
+            }
+        };
         if depth > META_MAX_DEPTH {
             return Err(InvalidMeta::TooDeep);
         }
-        bytes += character.len_utf8();
-        if bytes <= META_MAX_BYTES {
-            out.push(character);
+        let (token, after) = rest.split_at(token);
+        rest = after;
+        length += token.len();
+        if length <= META_MAX_BYTES {
+            out.push_str(token);
         }
     }
-    if bytes > META_MAX_BYTES { Err(InvalidMeta::TooLarge(bytes)) } else { Ok(out) }
+    if length > META_MAX_BYTES { Err(InvalidMeta::TooLarge(length)) } else { Ok(out) }
+}
+
+/// Bytes of the string that a text begins with, both quotes included.
+fn string_length(text: &[u8]) -> usize {
+    let mut at = 1;
+    while let Some(found) = text[at..].iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+        at += found + 1;
+        if text[at - 1] == b'"' {
+            return at;
+        }
+        // Whatever is escaped ends nothing; an escape is ASCII.
+        at += 1;
+    }
+    text.len()
 }
 
 /// Reads any JSON and keeps nothing: the parser refuses wide numbers and lone surrogates, this refuses the rest.
 /// (`Value` would do neither of the latter, and takes one magic key as JSON to be parsed again.)
 struct Portable;
+
+/// Keys of one object. Most have few, which are found faster by looking at each.
+#[derive(Default)]
+struct Keys {
+    few: Vec<String>,
+    many: HashSet<String>,
+}
+
+/// Keys that are looked at one by one.
+const KEYS_FEW: usize = 8;
+
+impl Keys {
+    /// Whether the key is new.
+    fn insert(&mut self, key: String) -> bool {
+        if self.few.contains(&key) {
+            return false;
+        }
+        if self.few.len() < KEYS_FEW {
+            self.few.push(key);
+            return true;
+        }
+        self.many.insert(key)
+    }
+}
 
 fn no_nul<E: de::Error>(text: &str) -> Result<Portable, E> {
     if text.contains('\0') { Err(E::custom("a string holds U+0000")) } else { Ok(Portable) }
@@ -140,7 +185,7 @@ impl<'de> Deserialize<'de> for Portable {
                 Ok(Portable)
             }
             fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Portable, A::Error> {
-                let mut keys = HashSet::new();
+                let mut keys = Keys::default();
                 while let Some(key) = fields.next_key::<String>()? {
                     no_nul::<A::Error>(&key)?;
                     fields.next_value::<Portable>()?;
@@ -229,6 +274,28 @@ mod tests {
         assert!(Meta::from_json(&deep(META_MAX_DEPTH)).is_ok());
         assert_eq!(Meta::from_json(&deep(META_MAX_DEPTH + 1)), Err(InvalidMeta::TooDeep));
         assert_eq!(Meta::from_json(&deep(100_000)), Err(InvalidMeta::TooDeep));
+    }
+
+    #[test]
+    fn a_key_is_found_twice_among_few_and_among_many() {
+        for count in 1..20 {
+            let fields: Vec<String> = (0..count).map(|number| format!("\"k{number}\":1")).collect();
+            let text = |fields: &[String]| format!("{{{}}}", fields.join(","));
+            assert!(Meta::from_json(&text(&fields)).is_ok());
+            for repeated in &fields {
+                let twice = [&fields[..], std::slice::from_ref(repeated)].concat();
+                assert!(Meta::from_json(&text(&twice)).is_err(), "{repeated} of {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn strings_keep_every_byte_whatever_they_escape() {
+        for string in ["", "ä€😀 b", r#"\""#, r"\\", r#"\\\""#, r" \n \u00e4 ", r#"a\" : { b"#] {
+            let spaced = format!("{{ \"{string}\" : [ \"{string}\" ,\t\"x\" ] }}");
+            let meta = Meta::from_json(&spaced).unwrap();
+            assert_eq!(meta.as_json(), format!("{{\"{string}\":[\"{string}\",\"x\"]}}"));
+        }
     }
 
     #[test]

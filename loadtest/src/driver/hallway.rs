@@ -86,7 +86,8 @@ impl Adapter for Hallway {
             client_version: None,
             protocol_minor: PROTOCOL_MINOR,
             positions: Vec::new(),
-            limit: None,
+            // What was said before is nobody's here: without this, every room's newest events would be read, sent, and kept.
+            limit: Some(1),
         };
         let hello = Some(self.request(1, Command::Hello(hello)));
         vec![

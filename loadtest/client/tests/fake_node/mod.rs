@@ -59,7 +59,7 @@ struct State {
     rooms: HashMap<RoomId, Room>,
     nonces: HashMap<String, Committed>,
     sockets: Vec<(UserId, mpsc::UnboundedSender<ServerFrame>)>,
-    held_back: Option<Event>,
+    held_back: HashMap<RoomId, Event>,
     messages: u64,
 }
 
@@ -337,9 +337,9 @@ impl Node {
         match self.misbehaviour {
             Misbehaviour::Loses if is_message && state.messages.is_multiple_of(5) => now.clear(),
             Misbehaviour::RepeatsOnTheWire => now = vec![now[0].clone(), now[0].clone()],
-            Misbehaviour::Reorders if is_message => match state.held_back.take() {
+            Misbehaviour::Reorders if is_message => match state.held_back.remove(room) {
                 Some(earlier) => now.push(earlier),
-                None => state.held_back = now.pop(),
+                None => state.held_back.extend(now.pop().map(|event| (room.clone(), event))),
             },
             _ => {}
         }
