@@ -14,6 +14,10 @@ mod connection;
 
 pub use connection::{AuthRefresh, Hello, Ping, Pong, Refreshed, Sync, SyncStarted, Welcome};
 
+/// The id of an ephemeral command (`typing`, `signal`) that wants no answer when it is taken. A refusal is answered all the
+/// same, and so is every other command with this id.
+pub const UNANSWERED_ID: u64 = 0;
+
 /// A command with the number by which its reply is recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {

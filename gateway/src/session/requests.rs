@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hallway_protocol::codec::decode_request;
-use hallway_protocol::command::{AuthRefresh, Refreshed, SyncStarted};
+use hallway_protocol::command::{AuthRefresh, Refreshed, SyncStarted, UNANSWERED_ID};
 use hallway_protocol::frame::SyncBegin;
 use hallway_protocol::{CloseCode, Command, ErrorBody, ErrorCode, Reply, Request, ServerFrame, check};
 
@@ -184,6 +184,7 @@ impl Requests {
     fn answer(&self, replies: &mut Replies<'_>, id: u64, begun: Instant, result: Result<Reply, ErrorBody>) {
         let metrics = self.sessions.service.metrics();
         match result {
+            Ok(Reply::Typing(_) | Reply::Signal(_)) if id == UNANSWERED_ID => {}
             Ok(reply) => replies.send_reply(id, reply),
             Err(error) => {
                 metrics.errors.add(error.code);

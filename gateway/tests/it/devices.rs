@@ -141,6 +141,31 @@ async fn typing_and_signals_reach_the_others_and_not_the_connection_that_sent_th
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ephemeral_frame_of_id_0_is_answered_only_when_it_is_refused() {
+    let node = TestNode::start(|_| {}).await;
+    let mut ada = node.connect("ada").await;
+    ada.create("lobby", "public").await;
+    let mut ben = node.connect("ben").await;
+    ben.join("lobby").await;
+    for round in 0..3 {
+        ben.connection
+            .send_text(format!(r#"{{"id":0,"command":{{"signal":{{"room":"lobby","name":"s{round}"}}}}}}"#))
+            .await
+            .unwrap();
+        ben.connection.send_text(r#"{"id":0,"command":{"typing":{"room":"lobby","active":true}}}"#).await.unwrap();
+        let name = format!("s{round}");
+        ada.take("signal", |frame| matches!(frame, ServerFrame::Signal(signal) if signal.name == name)).await;
+        ada.take("typing", |frame| matches!(frame, ServerFrame::Typing(_))).await;
+    }
+    ben.ping().await;
+    assert!(!ben.unread.iter().any(|frame| matches!(frame, ServerFrame::Ok(_) | ServerFrame::Error(_))));
+    ben.connection.send_text(r#"{"id":0,"command":{"signal":{"room":"nowhere","name":"x"}}}"#).await.unwrap();
+    assert_eq!(ben.answer(0).await.unwrap_err().code, ErrorCode::NotFound);
+    ben.connection.send_text(r#"{"id":0,"command":{"ping":{}}}"#).await.unwrap();
+    assert!(ben.answer(0).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_direct_room_is_the_same_from_both_sides_and_comes_to_the_other_unasked() {
     let node = TestNode::start(|_| {}).await;
     let mut ada = node.connect("ada").await;

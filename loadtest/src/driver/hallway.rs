@@ -1,7 +1,7 @@
 //! How Hallway itself is spoken to. Rooms and memberships are made before, so a greeting is `hello` and its sync.
 
 use hallway_protocol::codec::{Codec, encode_request};
-use hallway_protocol::command::{Hello, MessageSend, Request, Signal};
+use hallway_protocol::command::{Hello, MessageSend, Request, Signal, UNANSWERED_ID};
 use hallway_protocol::{Command, Meta, Nonce, PROTOCOL_MINOR, RoomId};
 use serde::{Deserialize, Serialize};
 
@@ -101,7 +101,9 @@ impl Adapter for Hallway {
         // Room names and bodies are the driver's own and always valid; a ping does no harm where one is not.
         let command =
             publish(room, body, self.kind.durable).unwrap_or(Command::Ping(hallway_protocol::command::Ping {}));
-        self.request(sequence + 2, command)
+        // A signal wants no answer, as a broadcast of the peers has none.
+        let id = if self.kind.durable { sequence + 2 } else { UNANSWERED_ID };
+        self.request(id, command)
     }
 
     fn refused(&self, payload: &[u8]) -> bool {

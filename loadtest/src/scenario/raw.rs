@@ -21,8 +21,10 @@ const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// A name that no other run has.
 pub(crate) fn run_name() -> String {
+    // Rooms and users are named after it, and their names are in every frame: it is no longer than it must be. The last
+    // digits are random.
     let unique = hallway_protocol::MessageId::generate().as_uuid().simple().to_string();
-    format!("lt-{}", &unique[..18])
+    format!("lt{}", &unique[unique.len() - 8..])
 }
 
 /// A token for a user, where signing works; without one the node refuses, and that is said.
