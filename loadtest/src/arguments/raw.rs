@@ -116,6 +116,12 @@ pub(crate) struct Idle {
     /// forgotten what it kept for that.
     #[arg(long, default_value = "0s", value_parser = parse_duration)]
     pub(crate) rest: Duration,
+    /// Makes the rooms and memberships, says their name, and ends: what the node kept for that is gone when it starts again.
+    #[arg(long, conflicts_with = "prepared")]
+    pub(crate) prepare_only: bool,
+    /// Measures with rooms and memberships that were made before, by their name. Everything else must be as it was then.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) prepared: Option<String>,
     /// Measures instead what a further room of a connection costs: rooms per connection at each step.
     #[arg(long, value_delimiter = ',')]
     pub(crate) rooms_steps: Vec<u32>,

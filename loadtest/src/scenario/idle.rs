@@ -261,7 +261,7 @@ pub(crate) fn run(arguments: &Idle) -> Result<Outcome, Failure> {
     let (common, secret) = arguments.raw.common(false, most as usize)?;
     let token = |user: &str| raw::sign(&secret, user);
     let members = arguments.members;
-    let name = raw::run_name();
+    let name = arguments.prepared.clone().unwrap_or_else(raw::run_name);
     let crowd = |connections: u32, rooms: u32| Crowd {
         // Several crowds of one run are told apart by their rooms.
         name: format!("{name}x{rooms}"),
@@ -297,8 +297,14 @@ pub(crate) fn run(arguments: &Idle) -> Result<Outcome, Failure> {
     };
     println!("loadtest idle on {}", arguments.raw.target());
     // All before the first measurement: making rooms and memberships leaves its own traces in the server's memory.
-    for plan in &plans {
-        raw::prepare(arguments.raw.target(), &secret, &plan.crowd)?;
+    if arguments.prepared.is_none() {
+        for plan in &plans {
+            raw::prepare(arguments.raw.target(), &secret, &plan.crowd)?;
+        }
+    }
+    if arguments.prepare_only {
+        println!("prepared: start the node again, and measure with --prepared {name}");
+        return Ok(Outcome::Pass);
     }
     let mut measured = Vec::new();
     for plan in &plans {
