@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!   committed events, heads heard            connections
-//!            │                                   │ attach, detach, pages from the log
+//!            │                                   │ attach, pages from the log
 //!            ▼                                   ▼
 //!   owner (one per share of the streams) ──► lane (one per share of the connections) ──► sockets
 //!   sequencer: order, gaps, newborn heads     Live | Behind per (connection, stream)
 //! ```
 //!
-//! An *owner* task alone puts a stream's events, attaches and detaches into the lanes' inboxes, in one order. A *lane*
-//! alone appends stream events to a connection, live or from the log, so order per connection and stream needs no lock.
+//! An *owner* task alone puts a stream's events and attaches into the lanes' inboxes, in one order. A *lane* alone appends
+//! stream events to a connection, live or from the log; one thread at a time works on it, so order per connection and stream
+//! needs no other lock. A pair that ends is told to its stream's owner.
 //!
 //! **Invariant:** an event reaches a lane after all smaller numbers of its stream, or the lane learns that they are
 //! missing; a pair that missed anything is Behind until it was served from the ring or the log.
