@@ -7,17 +7,20 @@
 //! server      composition root, accept loop, drain: the only one that knows everybody
 //! http        upgrade, health, metrics
 //! session     one connection's life: handshake, command loop, teardown
-//! service     the use cases: the only place where hub and store meet
-//! hub, auth   strangers to each other (and so will be the bus and the directory of a cluster)
+//! service     the use cases: the only place where hub, bus, directory and store meet
+//! hub, bus, directory, auth   strangers to each other
 //! connection  one connection's outbound side
-//! config, telemetry, tasks   usable by all
+//! config, node, telemetry, tasks   usable by all
 //! ```
 pub mod auth;
+pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod connection;
+pub mod directory;
 pub mod http;
 pub mod hub;
+pub mod node;
 pub mod server;
 pub mod service;
 pub mod session;

@@ -19,8 +19,6 @@ pub mod model;
 pub mod postgres;
 pub mod rules;
 pub mod sqlite;
-#[cfg(feature = "conformance")]
-pub mod testing;
 
 use async_trait::async_trait;
 use hallway_protocol::{Epoch, RoomId, StreamId, UserId};

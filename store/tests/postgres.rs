@@ -7,8 +7,8 @@ mod postgres_kit;
 use std::sync::Arc;
 
 use hallway_protocol::{EventBody, Nonce, StreamId};
-use hallway_store::testing::TemporaryPostgres;
 use hallway_store::{Log, PageRequest, Refusal, Rooms, Store, Write};
+use loadtest_cluster::TemporaryPostgres;
 use postgres_kit::{commit, create, one, room, send, store, user};
 
 /// A database of its own for each case; the server is shared by the cases of one process.

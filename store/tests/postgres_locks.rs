@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use hallway_protocol::{EventBody, StreamId};
 use hallway_store::postgres::{PostgresOptions, PostgresStore, statements};
-use hallway_store::testing::TemporaryPostgres;
 use hallway_store::{Log, StoreError, Tail, TailCursor, Upkeep};
+use loadtest_cluster::TemporaryPostgres;
 use postgres_kit::{Side, commit, create, events_of, one, room, send, store, until};
 
 /// Waits for locks much longer than a test takes.

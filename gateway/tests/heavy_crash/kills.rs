@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use hallway_store::testing::TemporaryPostgres;
+use loadtest_cluster::TemporaryPostgres;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 

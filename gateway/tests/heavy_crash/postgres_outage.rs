@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use hallway_store::testing::TemporaryPostgres;
+use loadtest_cluster::TemporaryPostgres;
 
 use crate::load::{Bite, Load, Size, expect_clean};
 use crate::process::{NodeProcess, Settings};

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use hallway_protocol::{Event, History, MessageId, Nonce, RoomId, StreamId, UserId, Visibility};
 use hallway_store::postgres::{PostgresOptions, PostgresStore};
-use hallway_store::testing::TemporaryPostgres;
 use hallway_store::{Action, Committed, Log, Mark, PageRequest, Refusal, Write};
+use loadtest_cluster::TemporaryPostgres;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 /// Generous, because the machine may be busy.
