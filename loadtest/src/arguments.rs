@@ -46,6 +46,8 @@ pub(crate) enum What {
     Idle(raw::Idle),
     /// The same load for Hallway and for servers like it; `loadtest/peers/install` installs them.
     Peers(crate::peers::compare::PeersArguments),
+    /// Redis gone under load, for a cluster of Hallway and one of Socket.IO: what was lost, repeated, reordered, late.
+    Outage(crate::outage::OutageArguments),
     /// A broadcaster that does nothing else: the floor that `peers` compares with.
     #[command(hide = true)]
     Bare(crate::peers::bare::BareArguments),

@@ -9,6 +9,7 @@ mod arguments;
 mod driver;
 mod member;
 mod metrics;
+mod outage;
 mod peers;
 mod progress;
 mod report;
@@ -54,6 +55,10 @@ fn start(arguments: &Arguments) -> Result<Outcome, run::Failure> {
         What::Fanout(fanout) => return scenario::fanout::run(fanout),
         What::Idle(idle) => return scenario::idle::run(idle),
         What::Peers(peers) => return peers::compare::run(peers),
+        What::Outage(outage) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            return runtime.block_on(outage::run(outage));
+        }
         What::Bare(bare) => return Ok(peers::bare::run(bare).map(|()| Outcome::Pass)?),
         What::Worker => return driver::worker::run().map(|()| Outcome::Pass),
     };

@@ -119,7 +119,7 @@ fn says(program: &Path, arguments: &[&str], directory: &Path) -> Result<String, 
 }
 
 /// A program by its name: also where those of root are.
-pub(super) fn on_path(name: &str) -> Result<PathBuf, String> {
+pub(crate) fn on_path(name: &str) -> Result<PathBuf, String> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/bin:/bin"));
     std::env::split_paths(&path)
         .chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from))
