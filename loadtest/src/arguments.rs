@@ -1,5 +1,6 @@
 //! The command line, and what it means. What the raw driver's scenarios take is in [`raw`].
 
+pub(crate) mod cluster;
 pub(crate) mod raw;
 
 use std::path::{Path, PathBuf};
@@ -48,6 +49,8 @@ pub(crate) enum What {
     Peers(crate::peers::compare::PeersArguments),
     /// Redis gone under load, for a cluster of Hallway and one of Socket.IO: what was lost, repeated, reordered, late.
     Outage(crate::outage::OutageArguments),
+    /// Starts a cluster on this machine, from nothing, and keeps it until Ctrl-C.
+    Cluster(cluster::ClusterArguments),
     /// A broadcaster that does nothing else: the floor that `peers` compares with.
     #[command(hide = true)]
     Bare(crate::peers::bare::BareArguments),

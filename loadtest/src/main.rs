@@ -59,6 +59,7 @@ fn start(arguments: &Arguments) -> Result<Outcome, run::Failure> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             return runtime.block_on(outage::run(outage));
         }
+        What::Cluster(cluster) => return scenario::cluster::run(cluster),
         What::Bare(bare) => return Ok(peers::bare::run(bare).map(|()| Outcome::Pass)?),
         What::Worker => return driver::worker::run().map(|()| Outcome::Pass),
     };

@@ -14,7 +14,7 @@
 pub(crate) mod adapters;
 pub(crate) mod bare;
 pub(crate) mod compare;
-mod installed;
+pub(crate) mod installed;
 mod kind;
 mod measure;
 mod server;
