@@ -62,12 +62,15 @@ pub(crate) enum What {
 /// Options of the scenarios that work with whole clients and the whole ledger.
 #[derive(Debug, Args)]
 pub(crate) struct Ordinary {
-    /// WebSocket address of the node.
-    #[arg(long)]
-    target: String,
+    /// WebSocket address of a node. Given several times, the members of each room are spread over the nodes.
+    #[arg(long, required = true)]
+    target: Vec<String>,
     /// File with the secret that signs tokens: DIR/dev-secret of a development node.
     #[arg(long)]
     secret_file: PathBuf,
+    /// Processes whose CPU is told at the end: nodes, a store, a Redis.
+    #[arg(long, value_delimiter = ',')]
+    server_pid: Vec<u32>,
     /// Rooms [default: chat 200, reconnect 50, slow 4].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rooms: Option<u32>,
@@ -137,7 +140,8 @@ struct SecretError {
 #[derive(Clone, Serialize)]
 pub(crate) struct Settings {
     pub(crate) scenario: Scenario,
-    pub(crate) target: String,
+    pub(crate) targets: Vec<String>,
+    pub(crate) server_pids: Vec<u32>,
     #[serde(skip)]
     pub(crate) secret: Vec<u8>,
     pub(crate) rooms: u32,
@@ -204,7 +208,8 @@ impl Ordinary {
         let secret = read_secret(&self.secret_file)?;
         Ok(Settings {
             scenario,
-            target: self.target.clone(),
+            targets: self.target.clone(),
+            server_pids: self.server_pid.clone(),
             secret,
             rooms,
             members: self.members,

@@ -14,6 +14,8 @@ use crate::metrics::{self, Metric, Metrics};
 
 /// Digits at the beginning of each text: its intended send time, nanoseconds since the run's beginning.
 pub(crate) const STAMP_DIGITS: usize = 16;
+/// Digits behind them: on which of the targets its sender sits.
+pub(crate) const TARGET_DIGITS: usize = 2;
 
 /// When the slow reader does not read, in nanoseconds since the run's beginning.
 #[derive(Debug, Default)]
@@ -47,6 +49,7 @@ pub(crate) struct Member {
     progress: watch::Sender<Progress>,
     own_deliveries: Arc<AtomicU64>,
     connections: u32,
+    target: usize,
 }
 
 /// How a member is to be watched.
@@ -58,6 +61,8 @@ pub(crate) struct Watch {
     pub(crate) neighbour_of: Option<Arc<Window>>,
     /// Its deliveries are counted but not timed: it is slow on purpose.
     pub(crate) untimed: bool,
+    /// Which of the targets it connects to.
+    pub(crate) target: usize,
 }
 
 impl Member {
@@ -82,6 +87,7 @@ impl Member {
             progress,
             own_deliveries: Arc::clone(&own_deliveries),
             connections: 0,
+            target: how.target,
         };
         (member, progress_inbox, own_deliveries, session)
     }
@@ -96,6 +102,10 @@ impl Member {
         let Some(at_ns) = text.get(..STAMP_DIGITS).and_then(|stamp| stamp.parse::<u64>().ok()) else { return };
         let latency = started.elapsed().saturating_sub(Duration::from_nanos(at_ns));
         self.metrics.of(Metric::Delivery).record(latency);
+        let sender_target = text.get(STAMP_DIGITS..STAMP_DIGITS + TARGET_DIGITS).and_then(|digits| digits.parse().ok());
+        if sender_target.is_some_and(|target: usize| target != self.target) {
+            self.metrics.of(Metric::Across).record(latency);
+        }
         if let Some(window) = &self.neighbour_of {
             if window.contains(at_ns) {
                 self.metrics.neighbours_with.record(latency);

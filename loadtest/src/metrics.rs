@@ -23,10 +23,12 @@ pub(crate) enum Metric {
     Delivery,
     /// From the first SYN to `sync_end`.
     Sync,
+    /// Deliveries to members who sit on another node than the sender.
+    Across,
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 4] = [Self::Connect, Self::Ack, Self::Delivery, Self::Sync];
+    pub(crate) const ALL: [Self; 5] = [Self::Connect, Self::Ack, Self::Delivery, Self::Sync, Self::Across];
 }
 
 impl fmt::Display for Metric {
@@ -36,6 +38,7 @@ impl fmt::Display for Metric {
             Self::Ack => "ack",
             Self::Delivery => "delivery",
             Self::Sync => "sync",
+            Self::Across => "across",
         })
     }
 }
@@ -128,6 +131,7 @@ pub(crate) struct Metrics {
     ack: Latencies,
     delivery: Latencies,
     sync: Latencies,
+    across: Latencies,
     /// slow: neighbours' deliveries while the slow one reads, and while it does not.
     pub(crate) neighbours_without: Latencies,
     pub(crate) neighbours_with: Latencies,
@@ -148,6 +152,7 @@ impl Metrics {
             Metric::Ack => &self.ack,
             Metric::Delivery => &self.delivery,
             Metric::Sync => &self.sync,
+            Metric::Across => &self.across,
         }
     }
 }

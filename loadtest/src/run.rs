@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::arguments::Settings;
-use crate::member::{Member, Progress, STAMP_DIGITS, Watch};
+use crate::member::{Member, Progress, STAMP_DIGITS, TARGET_DIGITS, Watch};
 use crate::metrics::{self, Metric, Metrics};
 
 /// Connections and joinings under way at once.
@@ -48,6 +48,8 @@ pub(crate) struct Handle {
     pub(crate) progress: watch::Receiver<Progress>,
     pub(crate) delivered: Arc<AtomicU64>,
     pub(crate) session: SessionId,
+    /// Which of the targets it is connected to.
+    pub(crate) target: usize,
 }
 
 impl Context {
@@ -72,10 +74,10 @@ impl Context {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn options(&self, user: &UserId) -> Result<ConnectOptions, Failure> {
+    fn options(&self, user: &UserId, target: usize) -> Result<ConnectOptions, Failure> {
         let life = self.settings.duration + Duration::from_secs(3600);
         let token = token::mint(&self.settings.secret, user.as_str(), life)?;
-        let mut options = ConnectOptions::new(&*self.settings.target, token).codec(self.settings.codec);
+        let mut options = ConnectOptions::new(&*self.settings.targets[target], token).codec(self.settings.codec);
         options.client_name = "loadtest".to_owned();
         Ok(options)
     }
@@ -87,31 +89,32 @@ impl Context {
         how: Watch,
         receive_buffer_bytes: Option<u32>,
     ) -> Result<Handle, Failure> {
-        let mut connect = self.options(&user)?.positions(how.positions.clone());
+        let mut connect = self.options(&user, how.target)?.positions(how.positions.clone());
         connect.receive_buffer_bytes = receive_buffer_bytes;
+        let target = how.target;
         let (member, progress, delivered, session) = Member::new(&self.ledger, &self.metrics, &user, how);
         let began = Instant::now();
         let client = Client::connect(ClientSettings::new(connect), member).await?;
         self.metrics.of(Metric::Connect).record(began.elapsed());
-        Ok(Handle { user, client, progress, delivered, session })
+        Ok(Handle { user, client, progress, delivered, session, target })
     }
 
     /// Sends one message, again and again until its outcome is known. `due` is when it was meant to be sent.
     pub(crate) async fn publish(
         self: Arc<Self>,
-        client: Client,
-        user: UserId,
+        sender: Arc<Handle>,
         room: RoomId,
         started: Instant,
         due: Instant,
     ) {
+        let (client, user) = (&sender.client, &sender.user);
         let id = MessageId::generate();
-        let text = text_of(due.saturating_duration_since(started), self.settings.payload);
+        let text = text_of(due.saturating_duration_since(started), sender.target, self.settings.payload);
         if due.elapsed() > LATE_AFTER {
             metrics::count(&self.metrics.late);
         }
         let stream = StreamId::Room(room.clone());
-        let Some(publish) = self.record(|recorder| recorder.invoke(&stream, &user, id, &text)) else { return };
+        let Some(publish) = self.record(|recorder| recorder.invoke(&stream, user, id, &text)) else { return };
         metrics::count(&self.metrics.sent);
         let command = message(&room, id, text);
         let until = Instant::now() + PUBLISH_FOR;
@@ -164,23 +167,26 @@ impl Context {
         Ok(())
     }
 
-    /// Reads rooms from their beginning over fresh connections, one for each reader.
+    /// Reads rooms from their beginning over fresh connections, one for each reader and node.
     pub(crate) async fn final_read(self: &Arc<Self>, rooms: BTreeMap<UserId, Vec<RoomId>>) -> Result<(), Failure> {
-        let context = Arc::clone(self);
-        for_all(rooms.into_iter().collect(), move |(user, rooms)| Arc::clone(&context).read_all(user, rooms)).await?;
+        for node in 0..self.settings.targets.len() {
+            let context = Arc::clone(self);
+            let readers = rooms.clone().into_iter().collect();
+            for_all(readers, move |(user, rooms)| Arc::clone(&context).read_all(user, rooms, node)).await?;
+        }
         Ok(())
     }
 
-    async fn read_all(self: Arc<Self>, user: UserId, rooms: Vec<RoomId>) -> Result<(), Failure> {
+    async fn read_all(self: Arc<Self>, user: UserId, rooms: Vec<RoomId>, node: usize) -> Result<(), Failure> {
         // The epoch is the node's to say; a first connection asks for it.
-        let (asking, welcome) = Connection::open(&self.options(&user)?).await?;
+        let (asking, welcome) = Connection::open(&self.options(&user, node)?).await?;
         asking.close().await;
         let epoch = welcome.epoch;
         let from_start =
             |room: &RoomId| Position { stream: StreamId::Room(room.clone()), epoch: epoch.clone(), seq: 0 };
         let positions: Vec<Position> = rooms.iter().map(from_start).collect();
-        let opening = Opening { final_read_of_node: Some(0), limited: false };
-        let how = Watch { opening, positions, ..Watch::default() };
+        let opening = Opening { final_read_of_node: u32::try_from(node).ok(), limited: false };
+        let how = Watch { opening, positions, target: node, ..Watch::default() };
         let mut handle = self.connect(user, how, None).await?;
         wait_until_synced(&mut handle).await?;
         self.record(|recorder| recorder.done(handle.session));
@@ -251,8 +257,8 @@ where
 }
 
 /// A text of the payload's size that begins with its intended send time.
-fn text_of(due: Duration, payload: usize) -> String {
-    let mut text = format!("{:0width$}", due.as_nanos(), width = STAMP_DIGITS);
+fn text_of(due: Duration, target: usize, payload: usize) -> String {
+    let mut text = format!("{:0STAMP_DIGITS$}{target:0TARGET_DIGITS$}", due.as_nanos());
     text.push(' ');
     while text.len() < payload {
         let filler = "the quick brown fox jumps over the lazy dog ";

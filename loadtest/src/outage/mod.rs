@@ -132,7 +132,8 @@ pub(crate) async fn run(arguments: &OutageArguments) -> Result<Outcome, Failure>
     }
     table::print(arguments.down, &results);
     if let Some(path) = &arguments.json {
-        let figures: Vec<_> = results.iter().map(|(who, tally)| json!({ "who": format!("{who:?}"), "figures": tally.figures() }));
+        let of = |(who, tally): &(Who, Tally)| json!({ "who": format!("{who:?}"), "figures": tally.figures() });
+        let figures: Vec<_> = results.iter().map(of).collect();
         std::fs::write(path, serde_json::to_vec_pretty(&figures)?)?;
     }
     let ours = results.iter().find(|(who, _)| *who == Who::Hallway);

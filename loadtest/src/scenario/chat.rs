@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use hallway_protocol::{RoomId, StreamId, Visibility};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::member::{Watch, Window};
 use crate::metrics;
+use crate::sample::process::{Cpu, Watched};
 use crate::run::{Context, Failure, Handle, for_all};
 use crate::schedule;
 
@@ -33,9 +34,22 @@ pub(crate) struct Room {
 pub(super) async fn run(context: &Arc<Context>) -> Result<Value, Failure> {
     let started = Instant::now();
     let rooms = set_up(context, started, None).await?;
+    let pids = &context.settings.server_pids;
+    let cpu = || pids.iter().map(|pid| Watched::new(&[*pid]).cpu()).collect::<Vec<_>>();
+    let (before, began) = (cpu(), Instant::now());
     talk(context, &rooms, started, context.settings.duration).await?;
+    let (after, lasted) = (cpu(), began.elapsed());
     wind_up(context, rooms).await?;
-    Ok(Value::Null)
+    let used = before.into_iter().zip(after).map(|(before, after)| Some(after?.since(before?)));
+    let servers = pids.iter().zip(used).filter_map(|(pid, used)| Some((pid, used?)));
+    Ok(Value::Array(servers.map(|(pid, cpu)| told(*pid, cpu, lasted)).collect()))
+}
+
+/// Prints what a server's process used, for people, and gives it back for machines.
+fn told(pid: u32, cpu: Cpu, lasted: Duration) -> Value {
+    let cores = cpu.total_s / lasted.as_secs_f64();
+    println!("process {pid}: {:.2} CPU-s in {lasted:.1?}, {cores:.2} of a core", cpu.total_s);
+    json!({ "pid": pid, "cpu": cpu, "cores": cores })
 }
 
 /// Connects everybody and fills the rooms. With `slow`, the last member of the first room is the slow one and the
@@ -58,7 +72,8 @@ pub(super) async fn set_up(
         async move {
             tokio::time::sleep_until((began + ramp_gap * number).into()).await;
             let untimed = buffer.is_some();
-            let how = Watch { started: Some(started), neighbour_of, untimed, ..Watch::default() };
+            let target = number as usize % context.settings.targets.len();
+            let how = Watch { started: Some(started), neighbour_of, untimed, target, ..Watch::default() };
             let user = context.user(number)?;
             context.connect(user, how, buffer).await.map(Arc::new)
         }
@@ -116,11 +131,11 @@ pub(super) async fn talk(
         }
         let room = &rooms[random.random_range(0..rooms.len())];
         let member = &room.members[random.random_range(0..room.senders)];
-        let (client, user, id) = (member.client.clone(), member.user.clone(), room.id.clone());
+        let (sender, id) = (Arc::clone(member), room.id.clone());
         let context = Arc::clone(context);
         context.in_flight.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
-            Arc::clone(&context).publish(client, user, id, epoch, due).await;
+            Arc::clone(&context).publish(sender, id, epoch, due).await;
             context.in_flight.fetch_sub(1, Ordering::Relaxed);
         });
     }

@@ -21,7 +21,7 @@ pub(crate) async fn run(settings: Settings) -> Result<Outcome, Failure> {
     println!(
         "loadtest {:?} on {}: {} rooms, {} members, {} messages/s for {:?}, payload {}, {}, seed {}",
         settings.scenario,
-        settings.target,
+        settings.targets.join(" and "),
         settings.rooms,
         settings.members,
         settings.rate,

@@ -86,10 +86,10 @@ async fn make_events(context: &Arc<Context>, writer: &Arc<Handle>, rooms: &[Room
                 return;
             }
             context.in_flight.fetch_add(1, Ordering::Relaxed);
-            let (client, user, room) = (writer.client.clone(), writer.user.clone(), room.clone());
+            let (sender, room) = (Arc::clone(writer), room.clone());
             let context = Arc::clone(context);
             tokio::spawn(async move {
-                Arc::clone(&context).publish(client, user, room, started, Instant::now()).await;
+                Arc::clone(&context).publish(sender, room, started, Instant::now()).await;
                 context.in_flight.fetch_sub(1, Ordering::Relaxed);
             });
         }
