@@ -52,7 +52,7 @@ impl Service {
                     self.inner.hub.set_epoch(&tail.epoch);
                     cursor = tail.next;
                     if !tail.heads.is_empty() {
-                        self.inner.hub.heads(tail.heads);
+                        self.inner.hub.tail_heads(tail.heads);
                     }
                     matches!(tokio::time::timeout(timeout, self.inner.store.probe()).await, Ok(Ok(())))
                 }
