@@ -80,6 +80,10 @@ catalogue! {
     resets: Labelled<ResetReason> = "hallway_resets_total", "streams", "Streams that a client was told to forget, by reason";
     store_up: Gauge = "hallway_store_up", "boolean", "1 while the store answers, else 0";
     signals: Counter = "hallway_signals_total", "signals", "Ephemeral frames (typing, signal) taken from clients";
+    tail_stalled: Gauge = "hallway_tail_stalled", "boolean", "1 while a long transaction holds up the store's tail and heads are asked for instead";
+    tail_age: Gauge = "hallway_tail_age_seconds", "seconds", "For how long the cursor of the store's tail has been holding up what lies behind it";
+    tail_rows: Counter = "hallway_tail_rows_total", "events", "Events that polls of the store's tail looked at";
+    tail_heads: Counter = "hallway_tail_heads_total", "streams", "Streams whose heads were asked for because the tail was held up";
 }
 
 impl Metrics {

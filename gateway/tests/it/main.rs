@@ -27,5 +27,6 @@ mod recovery;
 mod rights;
 mod slow_store;
 mod sync;
+mod tail;
 mod transcript;
 mod wrong_input;
