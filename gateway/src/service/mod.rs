@@ -10,6 +10,7 @@
 mod answers;
 mod command;
 mod marks;
+mod parking;
 mod reader;
 mod rooms;
 mod sync;

@@ -84,6 +84,7 @@ catalogue! {
     tail_age: Gauge = "hallway_tail_age_seconds", "seconds", "For how long the cursor of the store's tail has been holding up what lies behind it";
     tail_rows: Counter = "hallway_tail_rows_total", "events", "Events that polls of the store's tail looked at";
     tail_heads: Counter = "hallway_tail_heads_total", "streams", "Streams whose heads were asked for because the tail was held up";
+    writes_parked: Gauge = "hallway_writes_parked", "writes", "Writes that wait for rooms which someone else has locked in the store";
 }
 
 impl Metrics {

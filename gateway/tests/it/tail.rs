@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use hallway_gateway::config::{Config, StoreUrl};
 use loadtest_cluster::TemporaryPostgres;
 use serde_json::json;
+use tokio::task::JoinSet;
 use tokio_postgres::NoTls;
 
 use crate::node::TestNode;
@@ -18,14 +19,16 @@ const FOUND_WITHIN: Duration = Duration::from_secs(2);
 /// A transaction that has written something and stays open.
 struct OpenTransaction {
     client: tokio_postgres::Client,
+    _driver: JoinSet<Result<(), tokio_postgres::Error>>,
 }
 
 impl OpenTransaction {
     async fn begin(url: &str) -> Self {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-        tokio::spawn(connection);
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
         client.batch_execute("CREATE TABLE long_work (n int); BEGIN; INSERT INTO long_work VALUES (1)").await.unwrap();
-        Self { client }
+        Self { client, _driver: driver }
     }
 
     async fn end(self) {

@@ -12,6 +12,7 @@
 
 mod commit;
 mod connection;
+mod locked;
 mod migrations;
 mod options;
 mod reads;

@@ -25,6 +25,11 @@ statements! {
     /// Moves read markers.
     MARK_READ = "SELECT hallway_mark_read_v1($1, $2, $3)::text";
 
+    /// Which of these rooms someone else has locked at this moment.
+    LOCKED_ROOMS = "WITH free AS MATERIALIZED ( \
+            SELECT id FROM rooms WHERE id = ANY ($1::text[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED) \
+        SELECT id FROM rooms WHERE id = ANY ($1::text[]) AND id NOT IN (SELECT id FROM free)";
+
     /// Events after positions: streams, their rooms and users (one is null), positions, limits.
     PAGES = concat!(
         "SELECT meta.epoch, q.ord, coalesce(h.first_seq, 1), coalesce(h.last_seq, 0), \
