@@ -20,6 +20,7 @@ mod encodings;
 mod fire;
 mod heavy_sleepers;
 mod heavy_storm;
+mod held_up;
 mod hostile;
 mod http;
 mod limits;
