@@ -91,7 +91,7 @@ impl Shared {
 
     fn tell_person(&self, user: &UserId) {
         if let Some(watch) = self.people_watch.get() {
-            watch.person(user);
+            watch.note(user);
         }
     }
 
