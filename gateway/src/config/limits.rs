@@ -153,4 +153,12 @@ limits! {
     drain_deadline_ms: "milliseconds" = 20000 in 100..=600000,
         reached: "what is left is closed at once and counted as forced", metric: "hallway_connections_closed_total",
         test: "sigterm_drains_and_says_when_to_come_back";
+    /// People that one connection watches.
+    presence_watch_max_users: "people" = 500 in 1..=500,
+        reached: "presence.watch is refused with limit_reached", metric: "hallway_errors_total",
+        test: "a_connection_watches_a_bounded_number_of_people";
+    /// People on the watch lists of all connections of the node together.
+    presence_watched_max: "people" = 1000000 in 1..=100000000,
+        reached: "presence.watch is refused with limit_reached", metric: "hallway_presence_watched",
+        test: "the_lists_of_all_connections_together_are_bounded";
 }

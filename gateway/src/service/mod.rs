@@ -2,13 +2,14 @@
 //!
 //! `command` answers one command of an identified person. Writes go through `writer` (group commit, then publish, then
 //! acknowledge), reads of the log through `reader` (what many want at once is read once), a hello or sync through `sync`
-//! (plan in `sync_plan`, pure), read markers through `marks`. `upkeep` probes the store, follows its tail and trims it.
+//! (plan in `sync_plan`, pure), read markers through `marks`, who is there through `presence`. `upkeep` probes the store, follows its tail and trims it.
 //!
 //! **Invariant:** persist, then publish, then acknowledge; a publisher that hangs up takes nothing along.
 
 mod answers;
 mod command;
 mod marks;
+mod presence;
 mod reader;
 mod rooms;
 mod sync;
@@ -32,6 +33,7 @@ pub use sync::SyncStart;
 pub use upkeep::Readiness;
 
 use marks::Marks;
+use presence::Presence;
 use writer::Writer;
 
 /// The use cases of one node. Cheap to clone.
@@ -45,6 +47,7 @@ struct Inner {
     hub: Hub,
     writer: Writer,
     marks: Marks,
+    presence: Presence,
     limits: Limits,
     metrics: Arc<Metrics>,
     store_up: Arc<AtomicBool>,
@@ -56,9 +59,12 @@ impl Service {
     pub fn start(store: Arc<dyn Store>, hub: Hub, limits: Limits, metrics: Arc<Metrics>, tasks: &Tasks) -> Self {
         let writer = Writer::start(Arc::clone(&store), hub.clone(), &limits, Arc::clone(&metrics), tasks);
         let marks = Marks::start(Arc::clone(&store), hub.clone(), &limits, tasks);
+        let directory = presence::Local::start(&hub, tasks);
+        let presence =
+            Presence::start(directory, Arc::clone(&store), hub.clone(), &limits, Arc::clone(&metrics), tasks);
         let store_up = Arc::new(AtomicBool::new(true));
         metrics.store_up.set(1);
-        Self { inner: Arc::new(Inner { store, hub, writer, marks, limits, metrics, store_up }) }
+        Self { inner: Arc::new(Inner { store, hub, writer, marks, presence, limits, metrics, store_up }) }
     }
 
     /// The hub, for sessions.

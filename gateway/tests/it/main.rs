@@ -23,6 +23,7 @@ mod heavy_storm;
 mod hostile;
 mod http;
 mod limits;
+mod presence;
 mod recovery;
 mod rights;
 mod slow_store;
