@@ -130,7 +130,9 @@ impl Service {
             return Answer::Now(Err(answers::refusal(hallway_store::Refusal::Forbidden)));
         }
         self.inner.metrics.signals.add(1);
-        self.inner.hub.ephemeral(room, Arc::new(Encoded::new(frame)), Some(actor.connection.id));
+        let frame = Arc::new(Encoded::new(frame));
+        self.inner.cluster.ephemeral(room, &frame);
+        self.inner.hub.ephemeral(room, frame, Some(actor.connection.id));
         Answer::Now(Ok(reply))
     }
 

@@ -21,6 +21,8 @@ const TRIM_MAX_STREAMS: u32 = 100;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readiness {
     pub store_up: bool,
+    /// This node hears the others at once; else it hears them through the store.
+    pub bus_up: bool,
 }
 
 impl Service {
@@ -44,6 +46,7 @@ impl Service {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(TAIL_PERIOD) => {}
+                () = self.inner.cluster.tail_wanted() => {}
                 () = tasks.stopped() => return,
             }
             let tail = tokio::time::timeout(timeout, self.inner.store.tail(cursor)).await;

@@ -11,9 +11,9 @@ use hallway_store::{BATCH_MAX_WRITES, CommitBatch, Committed, Store, StoreError,
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
-use super::answers;
+use super::{Publisher, answers};
 use crate::config::Limits;
-use crate::hub::{Hub, LiveEvent};
+use crate::hub::LiveEvent;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
@@ -53,7 +53,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(
         store: Arc<dyn Store>,
-        hub: Hub,
+        publisher: Publisher,
         limits: &Limits,
         metrics: Arc<Metrics>,
         tasks: &Tasks,
@@ -61,7 +61,7 @@ impl Writer {
         let (queue, entries) = mpsc::channel(usize::try_from(limits.writer_queue_max).unwrap_or(usize::MAX));
         let task = WriterTask {
             store,
-            hub,
+            publisher,
             metrics,
             wait_max: Duration::from_millis(limits.writer_wait_max_ms),
             store_timeout: Duration::from_millis(limits.store_timeout_ms),
@@ -92,7 +92,7 @@ impl Writer {
 #[derive(Clone)]
 struct WriterTask {
     store: Arc<dyn Store>,
-    hub: Hub,
+    publisher: Publisher,
     metrics: Arc<Metrics>,
     wait_max: Duration,
     store_timeout: Duration,
@@ -201,7 +201,7 @@ impl WriterTask {
     }
 
     async fn acknowledge(&self, part: Vec<Entry>, batch: CommitBatch) {
-        self.hub.set_epoch(&batch.epoch);
+        self.publisher.hub.set_epoch(&batch.epoch);
         let results = self.publish(batch).await;
         for (entry, result) in part.into_iter().zip(results) {
             // A publisher that hung up does not read its answer; the event is out all the same.
@@ -215,13 +215,13 @@ impl WriterTask {
         for committed in results.iter_mut().flatten() {
             for event in committed.events.drain(..) {
                 if let (StreamId::User(user), EventBody::MembershipChanged(change)) = (&event.stream, &event.body) {
-                    self.hub.learn_change(user, change, event.seq);
+                    self.publisher.hub.learn_change(user, change, event.seq);
                 }
                 events.push(Arc::new(LiveEvent::new(event)));
             }
         }
         self.metrics.events_committed.add(events.len() as u64);
-        self.hub.publish(events).await;
+        self.publisher.publish(events).await;
         results
     }
 
@@ -241,7 +241,7 @@ impl WriterTask {
             tokio::select! {
                 result = commit => match result {
                     Ok(batch) => {
-                        this.hub.set_epoch(&batch.epoch);
+                        this.publisher.hub.set_epoch(&batch.epoch);
                         this.publish(batch).await;
                     }
                     Err(_) => this.look(streams).await,
@@ -262,7 +262,7 @@ impl WriterTask {
         streams.dedup();
         loop {
             if let Ok(batch) = self.store.heads(streams.clone()).await {
-                self.hub.heads(batch.heads.into_iter().map(|head| (head.stream, head.last_seq)).collect());
+                self.publisher.hub.heads(batch.heads.into_iter().map(|head| (head.stream, head.last_seq)).collect());
                 return;
             }
             tokio::select! {

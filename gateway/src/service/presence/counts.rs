@@ -36,7 +36,7 @@ impl Presence {
 
     /// The counts of a whole room.
     pub(super) async fn counts(&self, room: &RoomId) -> Result<Counts, ErrorBody> {
-        let batch = self.inner.store.audiences(vec![room.clone()], self.inner.large_from_members).await;
+        let batch = self.inner.store.audiences(vec![room.clone()], self.inner.few_members_max).await;
         let audience = batch.map_err(failed)?.audiences.pop();
         if let Some(audience) = audience.filter(|audience| audience.members as usize == audience.people.len()) {
             return Ok(self.count(&self.people(&audience.people)));
@@ -53,9 +53,11 @@ impl Presence {
         Ok(Counts { online, away, is_complete })
     }
 
-    /// Counts this node's share of all rooms that are wanted.
-    pub(super) fn count_wanted(&self) {
-        let rooms: Vec<RoomId> = self.in_directory(|directory| directory.wanted_rooms().cloned().collect());
+    /// Counts this node's share of the rooms that are wanted: of all, or of those that are new.
+    pub(super) fn count_wanted(&self, all: bool) {
+        let rooms: Vec<RoomId> = self.in_directory(|directory| {
+            directory.wanted_rooms().filter(|room| all || !directory.is_counted_here(room)).cloned().collect()
+        });
         if !rooms.is_empty() {
             self.count_here(&rooms);
         }

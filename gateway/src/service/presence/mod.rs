@@ -12,7 +12,6 @@
 //! **Invariant:** what was pushed last for a person is what is so, or a frame was dropped because the watcher does not read.
 
 mod counts;
-mod local;
 mod push;
 mod watchers;
 
@@ -27,15 +26,14 @@ use hallway_protocol::{Command, ErrorBody, ErrorCode, Reply, UserId};
 use hallway_store::{MemberQuery, Store};
 use tokio::sync::Notify;
 
-use super::answers;
 use super::command::{failed, text_cursor};
+use super::{Cluster, answers};
 use crate::config::Limits;
 use crate::directory::{Devices, Directory};
 use crate::hub::{Connection, ConnectionId, Hub};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
-pub(super) use local::Local;
 use watchers::Watchers;
 
 /// The presence of people, on one node. Cheap to clone.
@@ -45,13 +43,14 @@ pub(super) struct Presence {
 }
 
 struct Inner {
-    cluster: Local,
+    cluster: Cluster,
     hub: Hub,
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
     watch_max_users: u64,
     store_timeout: Duration,
-    large_from_members: u32,
+    /// Of a room with so many members or fewer all are looked at.
+    few_members_max: u32,
     desk: Mutex<Desk>,
     /// Something may be due earlier than before.
     wake: Notify,
@@ -65,7 +64,7 @@ struct Desk {
 
 impl Presence {
     pub(super) fn start(
-        cluster: Local,
+        cluster: Cluster,
         store: Arc<dyn Store>,
         hub: Hub,
         limits: &Limits,
@@ -82,7 +81,7 @@ impl Presence {
                 metrics,
                 watch_max_users: limits.presence_watch_max_users,
                 store_timeout: Duration::from_millis(limits.store_timeout_ms),
-                large_from_members: 100,
+                few_members_max: u32::try_from(limits.large_room_threshold_members).unwrap_or(u32::MAX),
                 desk: Mutex::new(desk),
                 wake: Notify::new(),
             }),
@@ -96,7 +95,7 @@ impl Presence {
     }
 
     fn in_directory<T>(&self, look: impl FnOnce(&mut Directory) -> T) -> T {
-        self.inner.cluster.in_directory(look)
+        self.inner.cluster.change_directory(look)
     }
 
     /// A device says whether somebody is looking at it.

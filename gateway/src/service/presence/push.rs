@@ -16,6 +16,8 @@ use crate::tasks::Tasks;
 
 /// Rooms are counted, and connections that are gone forgotten, this often.
 const ROUND_PERIOD: Duration = Duration::from_secs(1);
+/// Rooms whose people did not come or go are counted after so many rounds all the same: somebody may have joined.
+const COUNT_ROUNDS: u64 = 5;
 /// Lists that wait for the store to say whom they may still name. Of more, the store is asked with a later push.
 const REVIEWS_MAX: usize = 1_024;
 /// Frames handed out before other tasks have their turn.
@@ -33,6 +35,7 @@ pub(super) fn start(presence: &Presence, tasks: &Tasks) {
 async fn run(presence: Presence, reviews: mpsc::Sender<Review>, tasks: Tasks) {
     let mut round_at = Instant::now() + ROUND_PERIOD;
     let mut is_changed = false;
+    let mut round: u64 = 0;
     loop {
         let due_at = presence.desk().watchers.next_due();
         let wake_at = due_at.map_or(round_at, |due_at| due_at.min(round_at));
@@ -48,9 +51,8 @@ async fn run(presence: Presence, reviews: mpsc::Sender<Review>, tasks: Tasks) {
         presence.push(due).await;
         if now >= round_at {
             presence.forget_gone();
-            if std::mem::take(&mut is_changed) {
-                presence.count_wanted();
-            }
+            round += 1;
+            presence.count_wanted(std::mem::take(&mut is_changed) || round % COUNT_ROUNDS == 0);
             round_at = now + ROUND_PERIOD;
         }
     }
