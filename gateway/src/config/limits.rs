@@ -181,4 +181,12 @@ limits! {
     node_lease_ms: "milliseconds" = 5000 in 50..=600000,
         reached: "nobody is present through it any more", metric: "hallway_cluster_nodes",
         test: "a_node_that_is_gone_is_missed_after_its_lease";
+    /// People that one connection watches.
+    presence_watch_max_users: "people" = 500 in 1..=500,
+        reached: "presence.watch is refused with limit_reached", metric: "hallway_errors_total",
+        test: "a_connection_watches_a_bounded_number_of_people";
+    /// People on the watch lists of all connections of the node together.
+    presence_watched_max: "people" = 1000000 in 1..=100000000,
+        reached: "presence.watch is refused with limit_reached", metric: "hallway_presence_watched",
+        test: "the_lists_of_all_connections_together_are_bounded";
 }

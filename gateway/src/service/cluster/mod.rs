@@ -220,6 +220,11 @@ impl Cluster {
         look(&self.state().directory)
     }
 
+    /// Says something to the directory about this node; the others are told with the next heartbeat at the latest.
+    pub fn change_directory<T>(&self, change: impl FnOnce(&mut Directory) -> T) -> T {
+        change(&mut self.state().directory)
+    }
+
     /// The other nodes where somebody has sockets.
     #[must_use]
     pub fn nodes_of(&self, user: &UserId) -> Vec<NodeId> {
