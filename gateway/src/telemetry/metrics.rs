@@ -10,7 +10,7 @@ use opentelemetry::metrics::Meter;
 use super::exporter::{Exporter, MetricsError};
 use super::instruments::Instrument;
 pub use super::instruments::{Counter, Durations, Gauge, Labelled, Sizes};
-use super::labels::{CloseReason, CommandLabel, RefusedReason};
+use super::labels::{CloseReason, CommandLabel, DrainOutcome, RefusedReason};
 use hallway_protocol::ErrorCode;
 use hallway_protocol::frame::ResetReason;
 
@@ -85,6 +85,8 @@ catalogue! {
     tail_rows: Counter = "hallway_tail_rows_total", "events", "Events that polls of the store's tail looked at";
     tail_heads: Counter = "hallway_tail_heads_total", "streams", "Streams whose heads were asked for because the tail was held up";
     writes_parked: Gauge = "hallway_writes_parked", "writes", "Writes that wait for rooms which someone else has locked in the store";
+    draining: Gauge = "hallway_draining", "boolean", "1 while the node is stopping";
+    drained: Labelled<DrainOutcome> = "hallway_drained_total", "connections", "Connections that a drain took leave of, by outcome";
 }
 
 impl Metrics {

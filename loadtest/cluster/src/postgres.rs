@@ -135,37 +135,6 @@ impl TemporaryPostgres {
         child.wait().map(|_| ())
     }
 
-    /// Stops all its processes where they stand; what they hold, connections and locks, they keep.
-    ///
-    /// # Errors
-    /// When it is not running, or cannot be signalled.
-    pub fn freeze(&self) -> io::Result<()> {
-        self.signal("-STOP")
-    }
-
-    /// Lets it go on after [`TemporaryPostgres::freeze`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn thaw(&self) -> io::Result<()> {
-        self.signal("-CONT")
-    }
-
-    /// Tells the server and, process by process, its children.
-    fn signal(&self, signal: &str) -> io::Result<()> {
-        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        let child = server.as_ref().ok_or_else(|| io::Error::other("the server is not running"))?;
-        let own = child.id().to_string();
-        // The parent first: from then on it has no new children.
-        let told = Command::new("kill").args([signal, &own]).status()?;
-        let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children"))?;
-        for process in children.split_whitespace() {
-            // One that ended meanwhile needs no signal.
-            Command::new("kill").args([signal, process]).stderr(Stdio::null()).status()?;
-        }
-        if told.success() { Ok(()) } else { Err(io::Error::other(format!("kill {signal} {own} failed"))) }
-    }
-
     /// Starts the server after [`TemporaryPostgres::kill9`]; returns when it takes connections.
     ///
     /// # Errors
@@ -273,8 +242,6 @@ impl TemporaryPostgres {
 
 impl Drop for TemporaryPostgres {
     fn drop(&mut self) {
-        // One that stands still would not hear that it is to stop.
-        let _ = self.thaw();
         if let Some(mut child) = self.server.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let data = self.data();
             let arguments = ["stop", "-s", "-m", "immediate", "-D"].map(OsStr::new);
