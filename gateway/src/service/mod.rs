@@ -2,8 +2,9 @@
 //!
 //! `command` answers one command of an identified person. Writes go through `writer` (group commit, then publish, then
 //! acknowledge), reads of the log through `reader` (what many want at once is read once), a hello or sync through `sync`
-//! (plan in `sync_plan`, pure), read markers through `marks`. `upkeep` probes the store, follows its tail and trims it.
-//! `cluster` is the way to the other nodes.
+//! (plan in `sync_plan`, pure), read markers through `marks`, who is there through `presence`. `tail` probes the store and
+//! follows what it committed (when to ask what is decided in `tail/plan`, pure), `upkeep` trims it. `cluster` is the way to
+//! the other nodes.
 //!
 //! **Invariant:** persist, then publish, then acknowledge; a publisher that hangs up takes nothing along.
 
@@ -11,10 +12,13 @@ mod answers;
 pub mod cluster;
 mod command;
 mod marks;
+mod parking;
+mod presence;
 mod reader;
 mod rooms;
 mod sync;
 mod sync_plan;
+mod tail;
 mod upkeep;
 mod writer;
 
@@ -35,6 +39,7 @@ pub use sync::SyncStart;
 pub use upkeep::Readiness;
 
 use marks::Marks;
+use presence::Presence;
 use writer::Writer;
 
 /// The use cases of one node. Cheap to clone.
@@ -49,6 +54,7 @@ struct Inner {
     cluster: Cluster,
     writer: Writer,
     marks: Marks,
+    presence: Presence,
     limits: Limits,
     metrics: Arc<Metrics>,
     store_up: Arc<AtomicBool>,
@@ -69,9 +75,12 @@ impl Service {
         let publisher = Publisher { hub: hub.clone(), cluster: cluster.clone() };
         let writer = Writer::start(Arc::clone(&store), publisher.clone(), &limits, Arc::clone(&metrics), tasks);
         let marks = Marks::start(Arc::clone(&store), publisher, &limits, tasks);
+        let (near, memory) = (cluster.clone(), Arc::clone(&store));
+        let presence = Presence::start(near, memory, hub.clone(), &limits, Arc::clone(&metrics), tasks);
         let store_up = Arc::new(AtomicBool::new(true));
         metrics.store_up.set(1);
-        Self { inner: Arc::new(Inner { store, hub, cluster, writer, marks, limits, metrics, store_up }) }
+        let inner = Inner { store, hub, cluster, writer, marks, presence, limits, metrics, store_up };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The hub, for sessions.

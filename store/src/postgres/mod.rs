@@ -13,6 +13,7 @@
 mod audiences;
 mod commit;
 mod connection;
+mod locked;
 mod migrations;
 mod options;
 mod reads;
@@ -102,6 +103,10 @@ impl Rooms for PostgresStore {
 
     async fn audiences(&self, rooms: Vec<RoomId>, members_max: u32) -> Result<AudienceBatch, StoreError> {
         audiences::audiences(&self.connections, rooms, members_max).await
+    }
+
+    async fn acquaintances(&self, user: &UserId, others: Vec<UserId>) -> Result<Vec<UserId>, StoreError> {
+        audiences::acquaintances(&self.connections, user, others).await
     }
 }
 

@@ -202,7 +202,9 @@ impl Log for SqliteStore {
     async fn tail(&self, cursor: TailCursor) -> Result<Tail, StoreError> {
         // The one writer is in this process: what it committed, its caller already knows.
         self.readers
-            .run(move |connection| Ok(Tail { epoch: life::epoch(connection)?, next: cursor, heads: Vec::new() }))
+            .run(move |connection| {
+                Ok(Tail { epoch: life::epoch(connection)?, next: cursor, heads: Vec::new(), rows: 0 })
+            })
             .await
     }
 }
@@ -236,6 +238,11 @@ impl Rooms for SqliteStore {
 
     async fn audiences(&self, rooms: Vec<RoomId>, members_max: u32) -> Result<AudienceBatch, StoreError> {
         self.readers.run(move |connection| audiences::audiences(connection, &rooms, members_max)).await
+    }
+
+    async fn acquaintances(&self, user: &UserId, others: Vec<UserId>) -> Result<Vec<UserId>, StoreError> {
+        let user = user.clone();
+        self.readers.run(move |connection| audiences::acquaintances(connection, &user, others)).await
     }
 }
 

@@ -199,6 +199,11 @@ impl Cluster {
         self.inner.way.as_ref().map(|_| self.health().is_up())
     }
 
+    /// Has the store's tail read soon: whoever lost messages on the fast path calls it. Many calls are one.
+    pub fn want_tail(&self) {
+        self.inner.tail_soon.notify_one();
+    }
+
     /// Resolves when the store's tail should be read at once.
     pub async fn tail_wanted(&self) {
         self.inner.tail_soon.notified().await;
@@ -213,6 +218,11 @@ impl Cluster {
     /// Looks something up in the directory.
     pub fn in_directory<T>(&self, look: impl FnOnce(&Directory) -> T) -> T {
         look(&self.state().directory)
+    }
+
+    /// Says something to the directory about this node; the others are told with the next heartbeat at the latest.
+    pub fn change_directory<T>(&self, change: impl FnOnce(&mut Directory) -> T) -> T {
+        change(&mut self.state().directory)
     }
 
     /// The other nodes where somebody has sockets.

@@ -70,8 +70,9 @@ fn take_people(cluster: &Cluster, changed: ChangedPeople, here: &mut HashSet<Use
 
 /// Somebody's devices at this node, now.
 fn devices_here(cluster: &Cluster, user: &UserId) -> Devices {
-    let devices = u16::try_from(cluster.inner.hub.connections_of(user)).unwrap_or(u16::MAX);
-    Devices { devices, away: 0 }
+    let (devices, away) = cluster.inner.hub.devices_of(user);
+    let short = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
+    Devices { devices: short(devices), away: short(away) }
 }
 
 fn tell_deltas(cluster: &Cluster) {
