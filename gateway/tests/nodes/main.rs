@@ -13,3 +13,4 @@ mod fault_bus;
 mod house;
 
 mod fast_path;
+mod presence;
