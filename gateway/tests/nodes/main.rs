@@ -18,3 +18,4 @@ mod forged;
 mod outage;
 mod roll;
 mod threshold;
+mod presence;
