@@ -31,6 +31,8 @@ mod owner;
 mod people;
 mod ring;
 mod room_keys;
+#[cfg(test)]
+mod stepped;
 
 pub use connection::{Behind, Connection, ConnectionId};
 pub use event::LiveEvent;
@@ -40,3 +42,5 @@ pub use lane::{LaneMessage, PageForPair};
 pub use owner::{Attach, LogPage, LogRead, LogReader};
 pub use people::Membership;
 pub use ring::Ring;
+#[cfg(test)]
+pub(crate) use stepped::{OwnerReading, SteppedHub};

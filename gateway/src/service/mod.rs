@@ -29,6 +29,8 @@ use crate::telemetry::metrics::Metrics;
 pub use command::{Actor, Answer};
 pub use reader::PageReader;
 pub use sync::SyncStart;
+#[cfg(test)]
+pub(crate) use sync::attaches;
 pub use upkeep::Readiness;
 
 use marks::Marks;

@@ -17,7 +17,7 @@
 //! Reading order: `line` (the socket with its WebSocket), `handshake`, `run` (what wakes it), `requests`, `catch_up`,
 //! `rate` (pure).
 
-mod catch_up;
+pub(crate) mod catch_up;
 mod handshake;
 mod line;
 mod rate;
