@@ -29,7 +29,11 @@ pub const CLIENT_MAX_BYTES: usize = 64;
 pub const TOKEN_MAX_BYTES: usize = 8192;
 /// Longest cursor, in bytes.
 pub const CURSOR_MAX_BYTES: usize = 256;
-/// Entries in one page of rooms, members or messages.
+/// Longest reason of an act on a person, in bytes.
+pub const REASON_MAX_BYTES: usize = 500;
+/// Most people whose presence one connection watches.
+pub const WATCH_MAX_USERS: usize = 500;
+/// Entries in one page of rooms, members, messages, bans, audit entries or presence.
 pub const PAGE_LIMIT: RangeInclusive<u32> = 1..=100;
 /// Entries in a page when the client names no limit.
 pub const PAGE_LIMIT_DEFAULT: u32 = 50;
@@ -56,14 +60,22 @@ pub fn check(command: &Command) -> Checked {
             refuse("nothing to change: give name or visibility".to_owned())
         }
         Command::RoomUpdate(update) => room_name(update.name.as_deref()),
-        Command::RoomList(list) => cursor(list.cursor.as_deref()).and_then(|()| limit(list.limit, &PAGE_LIMIT)),
-        Command::RoomMembers(list) => cursor(list.cursor.as_deref()).and_then(|()| limit(list.limit, &PAGE_LIMIT)),
-        Command::MessageHistory(list) => cursor(list.cursor.as_deref()).and_then(|()| limit(list.limit, &PAGE_LIMIT)),
+        Command::RoomList(list) => page(list.cursor.as_deref(), list.limit),
+        Command::RoomMembers(list) => page(list.cursor.as_deref(), list.limit),
+        Command::MessageHistory(list) => page(list.cursor.as_deref(), list.limit),
         Command::MessageSend(send) => text(&send.text).and_then(|()| mentions(&send.mentions)),
         Command::MessageEdit(edit) => text(&edit.text).and_then(|()| mentions(&edit.mentions)),
         Command::MessageReact(react) => emoji(&react.emoji),
         Command::ReadMark(mark) => seq("seq", mark.seq),
         Command::Signal(signal) => signal_name(&signal.name),
+        Command::UserRevoke(revoke) => reason(revoke.reason.as_deref()),
+        Command::RoomKick(kick) => reason(kick.reason.as_deref()),
+        Command::RoomBan(ban) => until(ban.until_ms).and_then(|()| reason(ban.reason.as_deref())),
+        Command::RoomMute(mute) => until(mute.until_ms).and_then(|()| reason(mute.reason.as_deref())),
+        Command::RoomBans(list) => page(list.cursor.as_deref(), list.limit),
+        Command::AuditList(list) => page(list.cursor.as_deref(), list.limit),
+        Command::PresenceGet(get) => page(get.cursor.as_deref(), get.limit),
+        Command::PresenceWatch(watch) => count("users", watch.users.len(), WATCH_MAX_USERS),
         Command::Ping(_)
         | Command::RoomArchive(_)
         | Command::RoomJoin(_)
@@ -72,7 +84,12 @@ pub fn check(command: &Command) -> Checked {
         | Command::RoomRemove(_)
         | Command::DirectOpen(_)
         | Command::MessageDelete(_)
-        | Command::Typing(_) => Ok(()),
+        | Command::Typing(_)
+        | Command::SessionList(_)
+        | Command::SessionRevoke(_)
+        | Command::RoomUnban(_)
+        | Command::RoomUnmute(_)
+        | Command::PresenceSet(_) => Ok(()),
     };
     checked.map_err(|error| ErrorBody { message: format!("{}: {}", command.name(), error.message), ..error })
 }
@@ -158,6 +175,21 @@ fn limit(value: Option<u32>, allowed: &RangeInclusive<u32>) -> Checked {
         }
         _ => Ok(()),
     }
+}
+
+fn page(at: Option<&str>, entries: Option<u32>) -> Checked {
+    cursor(at)?;
+    limit(entries, &PAGE_LIMIT)
+}
+
+fn reason(value: Option<&str>) -> Checked {
+    let Some(value) = value else { return Ok(()) };
+    size("reason", value.len(), 0..=REASON_MAX_BYTES)?;
+    no_control_characters("reason", value)
+}
+
+fn until(value: Option<u64>) -> Checked {
+    value.map_or(Ok(()), |value| seq("until_ms", value))
 }
 
 fn seq(field: &str, value: Seq) -> Checked {

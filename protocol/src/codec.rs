@@ -9,7 +9,7 @@
 //! | request | the command's kind | `id: u64`, parameters |
 //! | `ok` | 0x1000 + the command's kind | `id: u64`, reply |
 //! | `event` | 0x2000 + the event's kind | `stream`, `seq`, `at_ms`, event body |
-//! | other server frames | 1 to 7, see [`ServerKind`] | the frame |
+//! | other server frames | 1 to 8, see [`ServerKind`] | the frame |
 //!
 //! **Invariant:** decoding n bytes takes memory and time in proportion to n, whatever the bytes are.
 
@@ -77,6 +77,7 @@ pub enum ServerKind {
     Typing = 5,
     Signal = 6,
     Closing = 7,
+    Presence = 8,
 }
 
 /// Why bytes are no frame: the code for the client, and what was wrong, for people.
@@ -157,6 +158,7 @@ pub fn encode_frame(codec: Codec, frame: &ServerFrame) -> Vec<u8> {
         ServerFrame::Typing(frame) => plain(ServerKind::Typing, frame),
         ServerFrame::Signal(frame) => plain(ServerKind::Signal, frame),
         ServerFrame::Closing(frame) => plain(ServerKind::Closing, frame),
+        ServerFrame::Presence(frame) => plain(ServerKind::Presence, frame),
     }
 }
 
@@ -282,6 +284,7 @@ fn decode_binary_frame(bytes: &[u8]) -> Result<Received, DecodeError> {
         5 => ServerFrame::Typing(read(kind, body)?),
         6 => ServerFrame::Signal(read(kind, body)?),
         7 => ServerFrame::Closing(read(kind, body)?),
+        8 => ServerFrame::Presence(read(kind, body)?),
         _ => return Ok(Received::Unknown),
     };
     Ok(Received::Frame(frame))

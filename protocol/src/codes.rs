@@ -92,6 +92,21 @@ error_codes! {
     ShuttingDown "shutting_down" true Definite;
     /// A fault of the node; repeat with the same nonce.
     Internal "internal" true Unknown;
+    /// They are banned from the room, for `retry_after_ms` more or until they are let in again. (Minor 1.)
+    Banned "banned" false Definite;
+    /// The member is muted in the room, for `retry_after_ms` more or until they are let speak again. (Minor 1.)
+    Muted "muted" false Definite;
+}
+
+impl ErrorCode {
+    /// The code that says this to a client of that minor: the released encodings cannot skip a code they do not know.
+    #[must_use]
+    pub fn for_minor(self, minor: u16) -> Self {
+        match self {
+            Self::Banned | Self::Muted if minor < 1 => Self::Forbidden,
+            code => code,
+        }
+    }
 }
 
 /// An error as the client sees it.
@@ -116,6 +131,13 @@ impl ErrorBody {
             outcome: code.outcome(),
             retry_after_ms: None,
         }
+    }
+
+    /// The same error in codes that a client of that minor knows. Of a definite error only.
+    #[must_use]
+    pub fn for_minor(mut self, minor: u16) -> Self {
+        self.code = self.code.for_minor(minor);
+        self
     }
 
     /// The same error with a time to wait.
@@ -186,6 +208,10 @@ close_codes! {
     BadClient 4501 "bad_client";
     /// The client floods: fragments, control frames or requests far beyond the limits.
     Flood 4502 "flood";
+    /// This session was revoked.
+    SessionRevoked 4503 "session_revoked";
+    /// The user's sessions and tokens were revoked.
+    UserRevoked 4504 "user_revoked";
 }
 
 impl CloseCode {

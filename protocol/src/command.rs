@@ -11,8 +11,15 @@ use crate::model::{History, Member, Message, Role, RoomInfo, Visibility};
 use crate::position::{Seq, StreamId};
 
 mod connection;
+mod people;
+mod presence;
 
 pub use connection::{AuthRefresh, Hello, Ping, Pong, Refreshed, Sync, SyncStarted, Welcome};
+pub use people::{
+    AuditEntries, AuditList, Bans, RoomBan, RoomBans, RoomKick, RoomMute, RoomUnban, RoomUnmute, SessionList,
+    SessionRevoke, Sessions, UserRevoke,
+};
+pub use presence::{PresenceGet, PresenceSet, PresenceWatch, RoomPresence, Watched};
 
 /// The id of an ephemeral command (`typing`, `signal`) that wants no answer when it is taken. A refusal is answered all the
 /// same, and so is every other command with this id.
@@ -110,6 +117,19 @@ commands! {
     40 "read.mark" ReadMark(ReadMark) -> Marked;
     50 "typing" Typing(Typing) -> Done;
     51 "signal" Signal(Signal) -> Done;
+    5 "session.list" SessionList(SessionList) -> Sessions;
+    6 "session.revoke" SessionRevoke(SessionRevoke) -> Committed;
+    7 "user.revoke" UserRevoke(UserRevoke) -> Committed;
+    20 "room.kick" RoomKick(RoomKick) -> Committed;
+    21 "room.ban" RoomBan(RoomBan) -> Committed;
+    22 "room.unban" RoomUnban(RoomUnban) -> Committed;
+    23 "room.mute" RoomMute(RoomMute) -> Committed;
+    24 "room.unmute" RoomUnmute(RoomUnmute) -> Committed;
+    25 "room.bans" RoomBans(RoomBans) -> Bans;
+    52 "presence.set" PresenceSet(PresenceSet) -> Done;
+    53 "presence.get" PresenceGet(PresenceGet) -> RoomPresence;
+    54 "presence.watch" PresenceWatch(PresenceWatch) -> Watched;
+    60 "audit.list" AuditList(AuditList) -> AuditEntries;
 }
 
 /// A durable change was committed: this is the acknowledgement.

@@ -26,6 +26,12 @@ pub enum Cursor {
     PublicRooms = b'p',
     /// Members of a room after the key, a user id.
     Members = b'm',
+    /// People banned from a room after the key, a user id.
+    Bans = b'b',
+    /// Audit entries before the key, their number.
+    Audit = b'a',
+    /// Members of a room, with their presence, after the key, a user id.
+    Presence = b'w',
 }
 
 /// Why a text is no cursor for this list.
@@ -95,6 +101,9 @@ impl Cursor {
             Self::MyRooms => "room.list with scope mine",
             Self::PublicRooms => "room.list with scope public",
             Self::Members => "room.members",
+            Self::Bans => "room.bans",
+            Self::Audit => "audit.list",
+            Self::Presence => "presence.get",
         }
     }
 

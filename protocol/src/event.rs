@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{MessageId, RoomId, UserId};
+use crate::ids::{MessageId, RoomId, SessionId, UserId};
 use crate::model::{Message, Role, RoomInfo};
 use crate::position::{Seq, StreamId};
 
@@ -93,4 +93,25 @@ events! {
     }
     /// User stream: the read marker of a room moved on one of the own devices.
     12 "read.marked" ReadMarked { room: RoomId, read_seq: Seq, unread: u64 }
+    /// Someone may not come (back) until then, or (null) until `member.unbanned`. Of a member, `member.removed` follows.
+    13 "member.banned" MemberBanned { user: UserId, until_ms: Option<u64>, by: UserId }
+    /// Someone may come back.
+    14 "member.unbanned" MemberUnbanned { user: UserId, by: UserId }
+    /// A member can write nothing until then, or (null) until `member.unmuted`.
+    15 "member.muted" MemberMuted { user: UserId, until_ms: Option<u64>, by: UserId }
+    /// A member can write again.
+    16 "member.unmuted" MemberUnmuted { user: UserId, by: UserId }
+    /// User stream: this connection is closed, wherever it is.
+    17 "session.revoked" SessionRevoked { session: SessionId, by: UserId }
+    /// User stream: all connections whose token was issued before are closed, and such tokens are refused.
+    18 "user.revoked" UserRevoked { by: UserId, before_ms: u64 }
+    /// User stream: the own mute in a room began, changed or ended.
+    19 "mute.changed" MuteChanged {
+        room: RoomId,
+        muted: bool,
+        /// When it ends by itself; null: it does not, or there is none.
+        until_ms: Option<u64>,
+        /// Event of the room's stream that this is about. Of two, the greater holds.
+        room_seq: Seq,
+    }
 }

@@ -7,6 +7,7 @@ use crate::command::Reply;
 use crate::event::Event;
 use crate::ids::{Epoch, RoomId, UserId};
 use crate::meta::Meta;
+use crate::model::Presence;
 use crate::position::{Position, Seq, StreamId};
 
 /// Everything that a node sends.
@@ -31,6 +32,8 @@ pub enum ServerFrame {
     Signal(SignalFrame),
     /// The connection ends soon; come back after this long.
     Closing(Closing),
+    /// Ephemeral: somebody whom this connection watches came, went or is away.
+    Presence(Presence),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

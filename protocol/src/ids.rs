@@ -15,6 +15,8 @@ pub const ID_MAX_BYTES: usize = 64;
 pub const NONCE_MAX_BYTES: usize = 64;
 /// Longest epoch, in bytes.
 pub const EPOCH_MAX_BYTES: usize = 64;
+/// Longest session id, in bytes.
+pub const SESSION_MAX_BYTES: usize = 64;
 /// Room ids that begin so belong to direct rooms; their ids are derived by the server.
 pub const DIRECT_PREFIX: &str = "dm:";
 
@@ -134,6 +136,11 @@ string_id!(
 string_id!(
     /// One life of the store. Positions of different epochs cannot be compared.
     Epoch, "epoch", EPOCH_MAX_BYTES, is_visible_byte, "1 to 64 visible ASCII characters"
+);
+
+string_id!(
+    /// A connection, from its hello to its end, named by its node.
+    SessionId, "session id", SESSION_MAX_BYTES, is_visible_byte, "1 to 64 visible ASCII characters"
 );
 
 impl RoomId {

@@ -34,10 +34,14 @@ pub use codes::{CloseCode, ErrorBody, ErrorCode, Outcome};
 pub use command::{Command, Reply, Request};
 pub use event::{Event, EventBody};
 pub use frame::ServerFrame;
-pub use ids::{Epoch, InvalidId, MessageId, Nonce, RoomId, UserId};
+pub use ids::{Epoch, InvalidId, MessageId, Nonce, RoomId, SessionId, UserId};
 pub use meta::Meta;
 pub use model::{History, Message, Role, RoomInfo, RoomKind, Visibility};
 pub use position::{Position, Seq, StreamId};
 
-/// Minor version of protocol v1 that this crate speaks. A node sends only what the client's minor knows.
-pub const PROTOCOL_MINOR: u16 = 0;
+/// Minor version of protocol v1 that this crate speaks. A node sends only what the client's minor knows; only events are
+/// sent to everyone, since an event of a kind that a client does not know still moves its position.
+///
+/// 1: `session.*`, `user.revoke`, `room.kick` to `room.bans`, `audit.list` and `presence.*`, their events, the frame
+/// `presence`, the error codes `banned` and `muted`.
+pub const PROTOCOL_MINOR: u16 = 1;

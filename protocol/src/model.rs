@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{MessageId, RoomId, UserId};
+use crate::ids::{MessageId, RoomId, SessionId, UserId};
 use crate::meta::Meta;
 use crate::position::Seq;
 
@@ -115,4 +115,70 @@ pub struct Message {
 pub struct Reaction {
     pub emoji: String,
     pub users: Vec<UserId>,
+}
+
+/// A connection of a user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    pub session: SessionId,
+    pub user: UserId,
+    /// The node that holds it: sixteen hexadecimal digits.
+    pub node: String,
+    /// By that node's clock.
+    pub connected_at_ms: u64,
+    /// As the client named itself in `hello`.
+    pub client_name: Option<String>,
+    pub client_version: Option<String>,
+    pub away: bool,
+    /// It is the one that asks.
+    pub current: bool,
+}
+
+/// Someone who is kept out of a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ban {
+    pub user: UserId,
+    pub by: UserId,
+    pub at_ms: u64,
+    /// Null: until they are let in again.
+    pub until_ms: Option<u64>,
+    pub reason: Option<String>,
+}
+
+/// One act on a person, as it was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    pub at_ms: u64,
+    /// Who did it.
+    pub actor: UserId,
+    /// Name of the command. Text, so that it can grow.
+    pub action: String,
+    pub room: Option<RoomId>,
+    /// To whom.
+    pub target: Option<UserId>,
+    /// Which of their sessions.
+    pub session: Option<SessionId>,
+    /// When it ends, where that was said.
+    pub until_ms: Option<u64>,
+    pub reason: Option<String>,
+}
+
+/// Whether somebody is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PresenceState {
+    /// At least one connection is not away.
+    Online,
+    /// There are connections, and all are away.
+    Away,
+    Offline,
+}
+
+/// A person, as they are right now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presence {
+    pub user: UserId,
+    pub state: PresenceState,
+    /// Their connections.
+    pub devices: u32,
 }

@@ -138,6 +138,16 @@ impl People {
         self.map.get(user).map(|person| person.connections.clone()).unwrap_or_default()
     }
 
+    /// How many connections a user has on this node.
+    pub(super) fn connection_count(&self, user: &UserId) -> usize {
+        self.map.get(user).map_or(0, |person| person.connections.len())
+    }
+
+    /// Everybody who is connected here.
+    pub(super) fn everybody(&self) -> Vec<UserId> {
+        self.map.iter().map(|person| person.key().clone()).collect()
+    }
+
     /// Every connection of the node.
     pub(super) fn all_connections(&self) -> Vec<Arc<Connection>> {
         self.map.iter().flat_map(|person| person.connections.clone()).collect()

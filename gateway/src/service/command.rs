@@ -257,7 +257,10 @@ fn action(user: &UserId, command: Command) -> Result<(Nonce, Action, ToReply), E
             let action = Action::React { room: react.room, id: react.id, emoji: react.emoji, remove: react.remove };
             (react.nonce, action, Reply::MessageReact)
         }
-        _ => return Err(ErrorBody::new(ErrorCode::Internal, "not a writing command")),
+        command => {
+            let message = format!("this node does not carry out {} yet", command.name());
+            return Err(ErrorBody::new(ErrorCode::UnknownCommand, message));
+        }
     })
 }
 
@@ -269,7 +272,13 @@ fn check_scope(scopes: Scopes, command: &Command) -> Result<(), ErrorBody> {
         | Command::RoomList(_)
         | Command::RoomMembers(_)
         | Command::MessageHistory(_)
-        | Command::ReadMark(_) => (Scopes::READ, "read"),
+        | Command::ReadMark(_)
+        | Command::SessionList(_)
+        | Command::RoomBans(_)
+        | Command::AuditList(_)
+        | Command::PresenceSet(_)
+        | Command::PresenceGet(_)
+        | Command::PresenceWatch(_) => (Scopes::READ, "read"),
         _ => (Scopes::WRITE, "write"),
     };
     if scopes.contains(wanted) || scopes.contains(Scopes::ADMIN) { Ok(()) } else { Err(answers::scope(name)) }

@@ -136,7 +136,6 @@ impl Unidentified {
 }
 
 /// The smaller of both sides' minors.
-#[expect(clippy::unnecessary_min_or_max, reason = "our minor is 0 today, and grows")]
 fn spoken_minor(client: u16) -> u16 {
     client.min(PROTOCOL_MINOR)
 }

@@ -15,8 +15,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tokio_postgres::NoTls;
 use uuid::Uuid;
+
+use crate::process;
 
 /// How long a start, with its crash recovery, may take.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -25,13 +28,14 @@ const STARTS_MAX: usize = 5;
 static SHARED: Mutex<Weak<TemporaryPostgres>> = Mutex::new(Weak::new());
 
 /// Who runs the server.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Account {
     user: u32,
     group: u32,
 }
 
 /// A running server; it is stopped and its directory removed when this is dropped.
+#[derive(Debug)]
 pub struct TemporaryPostgres {
     directory: PathBuf,
     binaries: PathBuf,
@@ -162,6 +166,34 @@ impl TemporaryPostgres {
         Err(io::Error::other(format!("postgres did not start; its log: {log}")))
     }
 
+    /// SIGSTOP to the server and every back end: connections stay and nobody answers.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn freeze(&self) -> io::Result<()> {
+        self.signal_all(Signal::STOP)
+    }
+
+    /// SIGCONT to all of them.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn thaw(&self) -> io::Result<()> {
+        self.signal_all(Signal::CONT)
+    }
+
+    fn signal_all(&self, signal: Signal) -> io::Result<()> {
+        let slot = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        let server = slot.as_ref().ok_or_else(|| io::Error::other("the server is not running"))?;
+        // The server first: a frozen one starts no back end that would be missed.
+        process::signal(server, signal)?;
+        for child in process::children(server.id())? {
+            // A back end may end at any time.
+            let _ = process::signal_id(child, signal);
+        }
+        Ok(())
+    }
+
     fn port_is_taken(&self) -> bool {
         TcpListener::bind(("127.0.0.1", self.port)).is_err()
     }
@@ -210,6 +242,8 @@ impl TemporaryPostgres {
 
 impl Drop for TemporaryPostgres {
     fn drop(&mut self) {
+        // One that stands still would not hear that it is to stop.
+        let _ = self.thaw();
         if let Some(mut child) = self.server.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let data = self.data();
             let arguments = ["stop", "-s", "-m", "immediate", "-D"].map(OsStr::new);

@@ -129,7 +129,9 @@ pub(super) fn skip_frame(bytes: &[u8], error: &serde_json::Error) -> Result<Rece
         }
         // An answer to a command that this version does not know: nobody here asked.
         "ok" if unknown_reply(frame.value) => Ok(Received::Unknown),
-        "ok" | "error" | "sync_begin" | "sync_end" | "reset" | "typing" | "signal" | "closing" => Err(broken()),
+        "ok" | "error" | "sync_begin" | "sync_end" | "reset" | "typing" | "signal" | "closing" | "presence" => {
+            Err(broken())
+        }
         _ => Ok(Received::Unknown),
     }
 }

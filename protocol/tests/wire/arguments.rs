@@ -2,7 +2,7 @@
 
 use hallway_protocol::check::{
     CLIENT_MAX_BYTES, CURSOR_MAX_BYTES, EMOJI_MAX_BYTES, MENTIONS_MAX, NAME_MAX_BYTES, PAGE_LIMIT, POSITIONS_MAX,
-    SIGNAL_NAME_MAX_BYTES, SYNC_LIMIT, TEXT_MAX_BYTES, TOKEN_MAX_BYTES, check,
+    REASON_MAX_BYTES, SIGNAL_NAME_MAX_BYTES, SYNC_LIMIT, TEXT_MAX_BYTES, TOKEN_MAX_BYTES, WATCH_MAX_USERS, check,
 };
 use hallway_protocol::codec::{Codec, decode_request};
 use hallway_protocol::position::SEQ_MAX;
@@ -171,6 +171,9 @@ fn pages_and_syncs_have_a_limit_of_their_own() {
             json!({"room.list": {"scope": "mine", "limit": limit}}),
             json!({"room.members": {"room": "a", "limit": limit}}),
             json!({"message.history": {"room": "a", "direction": "older", "limit": limit}}),
+            json!({"room.bans": {"room": "a", "limit": limit}}),
+            json!({"presence.get": {"room": "a", "limit": limit}}),
+            json!({"audit.list": {"limit": limit}}),
         ]
     };
     let syncs = |limit: u32| [json!({"hello": {"limit": limit}}), json!({"sync": {"positions": [], "limit": limit}})];
@@ -193,5 +196,42 @@ fn pages_and_syncs_have_a_limit_of_their_own() {
     refused(
         json!({"room.list": {"scope": "mine", "cursor": "x".repeat(CURSOR_MAX_BYTES + 1)}}),
         "room.list: cursor has 257 bytes; 1 to 256 are allowed",
+    );
+}
+
+#[test]
+fn a_reason_is_short_and_an_end_is_a_number_that_can_be_stored() {
+    let acts = |reason: &str| {
+        [
+            ("room.kick", json!({"nonce": "n", "room": "a", "user": "ben", "reason": reason})),
+            ("room.ban", json!({"nonce": "n", "room": "a", "user": "ben", "reason": reason})),
+            ("room.mute", json!({"nonce": "n", "room": "a", "user": "ben", "reason": reason})),
+            ("user.revoke", json!({"nonce": "n", "user": "ben", "reason": reason})),
+        ]
+    };
+    for (name, arguments) in acts(&"x".repeat(REASON_MAX_BYTES)) {
+        passes(json!({name: arguments}));
+    }
+    for (name, arguments) in acts(&"x".repeat(REASON_MAX_BYTES + 1)) {
+        refused(json!({name: arguments}), &format!("{name}: reason has 501 bytes; 0 to 500 are allowed"));
+    }
+    for (name, arguments) in acts("a\u{7}") {
+        let message = format!("{name}: reason has the control character U+0007 at byte 1; none is allowed");
+        refused(json!({name: arguments}), &message);
+    }
+    for name in ["room.ban", "room.mute"] {
+        let until = |until: u64| json!({name: {"nonce": "n", "room": "a", "user": "ben", "until_ms": until}});
+        passes(until(SEQ_MAX));
+        let message = format!("{name}: until_ms is {}; at most {SEQ_MAX} (2^53 - 1) is allowed", SEQ_MAX + 1);
+        refused(until(SEQ_MAX + 1), &message);
+    }
+}
+
+#[test]
+fn a_connection_watches_at_most_500_people() {
+    passes(json!({"presence.watch": {"users": vec!["ben"; WATCH_MAX_USERS]}}));
+    refused(
+        json!({"presence.watch": {"users": vec!["ben"; WATCH_MAX_USERS + 1]}}),
+        "presence.watch: users has 501 entries; at most 500 are allowed",
     );
 }

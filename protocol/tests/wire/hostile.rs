@@ -197,16 +197,56 @@ fn what_is_newer_than_this_client_is_skipped_and_still_moves_the_position() {
         let Ok(Received::UnknownEvent { stream, seq }) = received else { panic!("{received:?}") };
         assert_eq!((stream.to_string().as_str(), seq), ("room:garden", 300));
     }
-    for kind in [0, 8, 0x0fff, OK_KIND_BASE + 900, 0x3000, u16::MAX] {
+    for kind in [0, 9, 0x0fff, OK_KIND_BASE + 900, 0x3000, u16::MAX] {
         assert_eq!(decode_frame(Codec::Postcard, &binary(kind, &[1, 2, 3])), Ok(Received::Unknown), "{kind}");
     }
-    for text in [r#"{"presence":{"user":"anna"}}"#, r#"{"ok":{"id":1,"reply":{"task.create":{}}}}"#] {
+    for text in [r#"{"weather":{"user":"anna"}}"#, r#"{"ok":{"id":1,"reply":{"task.create":{}}}}"#] {
         assert_eq!(decode_frame(Codec::Json, text.as_bytes()), Ok(Received::Unknown));
     }
     let with_more = json.replacen("{\"stream\"", "{\"later\":[{}],\"stream\"", 1);
     assert_eq!(decode_frame(Codec::Json, with_more.as_bytes()), Ok(Received::Frame(event)));
     let broken = json.replace("\"by\":\"anna\"", "\"by\":7");
     assert_eq!(decode_frame(Codec::Json, broken.as_bytes()).unwrap_err().code, ErrorCode::BadFrame);
+}
+
+/// Events of a newer minor go to every client, whatever its minor: this is why they may.
+#[test]
+fn an_event_of_minor_1_moves_the_position_of_a_client_of_minor_0() {
+    const KINDS_OF_MINOR_0: u16 = 12;
+    let mut seen = 0;
+    for (name, frame) in samples::event_frames() {
+        let hallway_protocol::ServerFrame::Event(event) = &frame else { unreachable!() };
+        if event.body.kind() <= KINDS_OF_MINOR_0 {
+            continue;
+        }
+        seen += 1;
+        // As the released client reads it: a name and a number that are in none of its tables, everything else as sent.
+        let json = String::from_utf8(encode_frame(Codec::Json, &frame)).unwrap();
+        let json = json.replacen(&format!("{:?}:", event.body.name()), "\"unheard.of\":", 1);
+        let mut bytes = encode_frame(Codec::Postcard, &frame);
+        bytes[1..3].copy_from_slice(&(EVENT_KIND_BASE + 900 + event.body.kind()).to_le_bytes());
+        for received in [decode_frame(Codec::Json, json.as_bytes()), decode_frame(Codec::Postcard, &bytes)] {
+            let Ok(Received::UnknownEvent { stream, seq }) = received else { panic!("{name}: {received:?}") };
+            assert_eq!((stream, seq), (event.stream.clone(), event.seq), "{name}");
+        }
+    }
+    assert!(seen >= 7, "{seen} events of minor 1");
+}
+
+/// What cannot be skipped in the released encodings is not sent to a client that does not know it.
+#[test]
+fn an_error_code_of_minor_1_is_told_to_a_client_of_minor_0_in_words_it_knows() {
+    const CODES_OF_MINOR_0: usize = 23;
+    let (old, new) = ErrorCode::ALL.split_at(CODES_OF_MINOR_0);
+    for code in old {
+        assert_eq!(code.for_minor(0), *code);
+    }
+    for code in new {
+        let told = code.for_minor(0);
+        assert!(old.contains(&told), "{told:?}");
+        assert_eq!((told.retryable(), told.outcome()), (code.retryable(), code.outcome()), "the advice stays the same");
+        assert_eq!(code.for_minor(hallway_protocol::PROTOCOL_MINOR), *code);
+    }
 }
 
 /// Frames made to cost more than they weigh.

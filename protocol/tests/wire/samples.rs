@@ -12,11 +12,14 @@ use hallway_protocol::event::{
 use hallway_protocol::frame::{
     Closing, ErrorFrame, OkFrame, Reset, ResetReason, ServerFrame, SignalFrame, SyncBegin, SyncEnd, TypingFrame,
 };
-use hallway_protocol::model::{History, Member, Message, MyRoom, Reaction, Role, RoomInfo, RoomKind, Visibility};
+use hallway_protocol::model::{
+    History, Member, Message, MyRoom, PresenceState, Reaction, Role, RoomInfo, RoomKind, Visibility,
+};
 use hallway_protocol::position::{Position, SEQ_MAX, StreamId};
 use hallway_protocol::{Epoch, MessageId, Meta, Nonce, RoomId, UserId};
 
 mod commands;
+mod people;
 
 use commands::commands;
 
@@ -187,6 +190,7 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
         ("", Reply::MessageDelete(committed())),
         ("", Reply::MessageReact(committed())),
     ]);
+    all.extend(people::replies());
     all
 }
 
@@ -207,7 +211,7 @@ fn welcome(rooms: Vec<MyRoom>) -> Welcome {
 pub(crate) fn events() -> Vec<(&'static str, EventBody)> {
     let by = || user("anna");
     let id = message_id();
-    vec![
+    let mut all = vec![
         ("", EventBody::RoomCreated(RoomCreated { info: info(), by: by() })),
         ("", EventBody::RoomUpdated(RoomUpdated { info: direct_info(), by: by() })),
         ("", EventBody::RoomArchived(RoomArchived { by: by() })),
@@ -241,7 +245,9 @@ pub(crate) fn events() -> Vec<(&'static str, EventBody)> {
             }),
         ),
         ("", EventBody::ReadMarked(ReadMarked { room: room(), read_seq: 3, unread: 4 })),
-    ]
+    ];
+    all.extend(people::events());
+    all
 }
 
 /// Every reason of a reset, in the order of its number in postcard.
@@ -257,7 +263,11 @@ pub(crate) const RESET_REASONS: [ResetReason; 6] = [
 /// The stream that an event of this kind belongs to.
 fn stream_of(body: &EventBody) -> StreamId {
     match body {
-        EventBody::MembershipChanged(_) | EventBody::ReadMarked(_) => StreamId::User(user("ben")),
+        EventBody::MembershipChanged(_)
+        | EventBody::ReadMarked(_)
+        | EventBody::SessionRevoked(_)
+        | EventBody::UserRevoked(_)
+        | EventBody::MuteChanged(_) => StreamId::User(user("ben")),
         _ => room_stream(),
     }
 }
@@ -283,6 +293,7 @@ pub(crate) fn other_frames() -> Vec<(String, ServerFrame)> {
         ),
         ("closing back".to_owned(), closing(CloseCode::Draining, Some(1_500))),
         ("closing for ever".to_owned(), closing(CloseCode::Unauthenticated, None)),
+        ("presence".to_owned(), ServerFrame::Presence(people::present(PresenceState::Away, 2))),
         (
             "error without id".to_owned(),
             ServerFrame::Error(ErrorFrame { id: None, error: ErrorBody::new(ErrorCode::BadFrame, "not JSON") }),

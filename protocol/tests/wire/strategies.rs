@@ -21,6 +21,7 @@ use proptest::sample::select;
 
 use crate::samples::RESET_REASONS;
 
+mod people;
 mod requests;
 
 pub(crate) use requests::request;
@@ -189,7 +190,7 @@ fn welcome() -> impl Strategy<Value = Welcome> {
 }
 
 /// Commands that are answered with the commit of a change.
-const COMMITTING: [fn(Committed) -> Reply; 12] = [
+const COMMITTING: [fn(Committed) -> Reply; 19] = [
     Reply::RoomCreate,
     Reply::RoomUpdate,
     Reply::RoomArchive,
@@ -202,6 +203,13 @@ const COMMITTING: [fn(Committed) -> Reply; 12] = [
     Reply::MessageEdit,
     Reply::MessageDelete,
     Reply::MessageReact,
+    Reply::SessionRevoke,
+    Reply::UserRevoke,
+    Reply::RoomKick,
+    Reply::RoomBan,
+    Reply::RoomUnban,
+    Reply::RoomMute,
+    Reply::RoomUnmute,
 ];
 
 fn reply() -> BoxedStrategy<Reply> {
@@ -219,6 +227,7 @@ fn reply() -> BoxedStrategy<Reply> {
         any::<[u64; 2]>().prop_map(|[read_seq, unread]| Reply::ReadMark(Marked { read_seq, unread })),
         Just(Reply::Typing(Done {})),
         Just(Reply::Signal(Done {})),
+        people::reply(),
     ]
     .boxed()
 }
@@ -259,6 +268,7 @@ fn event_body() -> BoxedStrategy<EventBody> {
             read_seq,
             unread
         })),
+        people::event_body(),
     ]
     .boxed()
 }
@@ -295,5 +305,6 @@ pub(crate) fn frame() -> impl Strategy<Value = ServerFrame> {
         1 => (any::<u16>(), text(), option::of(any::<u64>())).prop_map(|(code, reason, reconnect_after_ms)| {
             ServerFrame::Closing(Closing { code, reason, reconnect_after_ms })
         }),
+        1 => people::presence().prop_map(ServerFrame::Presence),
     ]
 }

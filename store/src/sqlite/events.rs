@@ -1,10 +1,13 @@
 //! Events as rows, and pages of them joined with the messages as they are now.
 
 use hallway_protocol::event::{
-    MemberJoined, MemberRemoved, MemberUpdated, MembershipChanged, MessageCreated, MessageDeleted, MessageEdited,
-    MessageReacted, ReadMarked, RoomArchived, RoomCreated, RoomUpdated,
+    MemberBanned, MemberJoined, MemberMuted, MemberRemoved, MemberUnbanned, MemberUnmuted, MemberUpdated,
+    MembershipChanged, MessageCreated, MessageDeleted, MessageEdited, MessageReacted, MuteChanged, ReadMarked,
+    RoomArchived, RoomCreated, RoomUpdated, SessionRevoked, UserRevoked,
 };
-use hallway_protocol::{Event, EventBody, Message, MessageId, Role, RoomId, RoomInfo, Seq, StreamId, UserId};
+use hallway_protocol::{
+    Event, EventBody, Message, MessageId, Role, RoomId, RoomInfo, Seq, SessionId, StreamId, UserId,
+};
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
@@ -49,8 +52,10 @@ fn record(body: &EventBody) -> Result<Record<'_>, StoreError> {
             detail: Some(role_code(*role).to_string()),
             ..none
         },
-        EventBody::MemberRemoved(body) => {
-            Record { object: name(body.user.as_str()), actor: Some(body.by.as_str()), ..none }
+        EventBody::MemberRemoved(MemberRemoved { user, by })
+        | EventBody::MemberUnbanned(MemberUnbanned { user, by })
+        | EventBody::MemberUnmuted(MemberUnmuted { user, by }) => {
+            Record { object: name(user.as_str()), actor: Some(by.as_str()), ..none }
         }
         // Its message has its seq, so nothing else is needed to find it.
         EventBody::MessageCreated(_) => none,
@@ -79,6 +84,20 @@ fn record(body: &EventBody) -> Result<Record<'_>, StoreError> {
         }
         EventBody::ReadMarked(body) => {
             Record { object: name(body.room.as_str()), detail: Some(to_json(&(body.read_seq, body.unread))?), ..none }
+        }
+        EventBody::MemberBanned(MemberBanned { user, until_ms, by })
+        | EventBody::MemberMuted(MemberMuted { user, until_ms, by }) => {
+            Record { object: name(user.as_str()), actor: Some(by.as_str()), detail: Some(to_json(until_ms)?), ..none }
+        }
+        EventBody::SessionRevoked(body) => {
+            Record { object: name(body.session.as_str()), actor: Some(body.by.as_str()), ..none }
+        }
+        EventBody::UserRevoked(body) => {
+            Record { actor: Some(body.by.as_str()), detail: Some(body.before_ms.to_string()), ..none }
+        }
+        EventBody::MuteChanged(body) => {
+            let kept = (body.muted, body.until_ms, body.room_seq);
+            Record { object: name(body.room.as_str()), detail: Some(to_json(&kept)?), ..none }
         }
     })
 }
@@ -163,9 +182,38 @@ fn event(
             let (read_seq, unread) = from_json(&detail(row)?)?;
             EventBody::ReadMarked(ReadMarked { room: object_room(row)?, read_seq, unread })
         }
-        kind => return Err(StoreError::Corrupt(format!("{stream} has an event of kind {kind} at {seq}"))),
+        kind => act_on_people(kind, row)?
+            .ok_or_else(|| StoreError::Corrupt(format!("{stream} has an event of kind {kind} at {seq}")))?,
     };
     Ok(Event { stream: stream.clone(), seq, at_ms, body })
+}
+
+/// The events of acts on people; `None` for a kind that is none of them.
+fn act_on_people(kind: u16, row: &Row<'_>) -> Result<Option<EventBody>, StoreError> {
+    Ok(Some(match kind {
+        13 => EventBody::MemberBanned(MemberBanned {
+            user: object_user(row)?,
+            until_ms: from_json(&detail(row)?)?,
+            by: actor(row)?,
+        }),
+        14 => EventBody::MemberUnbanned(MemberUnbanned { user: object_user(row)?, by: actor(row)? }),
+        15 => EventBody::MemberMuted(MemberMuted {
+            user: object_user(row)?,
+            until_ms: from_json(&detail(row)?)?,
+            by: actor(row)?,
+        }),
+        16 => EventBody::MemberUnmuted(MemberUnmuted { user: object_user(row)?, by: actor(row)? }),
+        17 => {
+            let session = SessionId::new(&get::<String>(row, 3)?)?;
+            EventBody::SessionRevoked(SessionRevoked { session, by: actor(row)? })
+        }
+        18 => EventBody::UserRevoked(UserRevoked { by: actor(row)?, before_ms: from_json(&detail(row)?)? }),
+        19 => {
+            let (muted, until_ms, room_seq) = from_json(&detail(row)?)?;
+            EventBody::MuteChanged(MuteChanged { room: object_room(row)?, muted, until_ms, room_seq })
+        }
+        _ => return Ok(None),
+    }))
 }
 
 /// Where a message's columns begin in a page's row.

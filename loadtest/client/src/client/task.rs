@@ -240,7 +240,9 @@ impl<O: Observer> Task<O> {
                 self.reconnect_after = closing.reconnect_after_ms.map(Duration::from_millis);
                 Notice::Frame(ServerFrame::Closing(closing))
             }
-            Received::Frame(frame @ (ServerFrame::Typing(_) | ServerFrame::Signal(_))) => Notice::Frame(frame),
+            Received::Frame(frame @ (ServerFrame::Typing(_) | ServerFrame::Signal(_) | ServerFrame::Presence(_))) => {
+                Notice::Frame(frame)
+            }
             Received::UnknownEvent { stream, seq } => {
                 let step = self.positions.event(&stream, seq);
                 Notice::UnknownEvent { stream, seq, step }

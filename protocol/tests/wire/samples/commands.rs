@@ -14,6 +14,7 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
     let mut all = connection_commands();
     all.extend(room_commands());
     all.extend(message_commands());
+    all.extend(super::people::commands());
     all
 }
 

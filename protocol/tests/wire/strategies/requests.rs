@@ -122,6 +122,6 @@ fn message_command() -> BoxedStrategy<Command> {
 
 /// Any request.
 pub(crate) fn request() -> impl Strategy<Value = Request> {
-    let command = prop_oneof![connection_command(), room_command(), message_command()];
+    let command = prop_oneof![connection_command(), room_command(), message_command(), super::people::command()];
     (any::<u64>(), command).prop_map(|(id, command)| Request { id, command })
 }
