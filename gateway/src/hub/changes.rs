@@ -94,7 +94,8 @@ impl RoomWatch {
 pub struct PeopleWatch(Collected<ChangedPeople>);
 
 impl PeopleWatch {
-    pub(super) fn person(&self, user: &UserId) {
+    /// This person changed.
+    pub fn note(&self, user: &UserId) {
         self.0.add(|changed| remember(&mut changed.people, user, &mut changed.is_more));
     }
 

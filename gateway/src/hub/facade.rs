@@ -93,7 +93,7 @@ impl Shared {
 
     fn tell_person(&self, user: &UserId) {
         if let Some(watch) = self.people_watch.get() {
-            watch.person(user);
+            watch.note(user);
         }
     }
 
@@ -294,6 +294,26 @@ impl Hub {
     #[must_use]
     pub fn connections_of(&self, user: &UserId) -> usize {
         self.shared.people.connection_count(user)
+    }
+
+    /// How many connections a person has here, and how many of them are away.
+    #[must_use]
+    pub fn devices_of(&self, user: &UserId) -> (usize, usize) {
+        self.shared.people.devices(user)
+    }
+
+    /// A device says whether somebody is looking at it.
+    pub fn set_away(&self, connection: &Connection, away: bool) {
+        if connection.set_away(away) {
+            self.shared.tell_person(&connection.user);
+        }
+    }
+
+    /// Who of those connected here is a member of which of these rooms, as this node knows: the room's place in the list, and
+    /// the person. Walks through everybody who is connected.
+    #[must_use]
+    pub fn members_here(&self, rooms: &[RoomId]) -> Vec<(usize, UserId)> {
+        self.shared.people.members_here(rooms)
     }
 
     /// Whether the fast path between nodes works: while it does not, no gap waits for it.

@@ -102,6 +102,10 @@ catalogue! {
     tail_rows: Counter = "hallway_tail_rows_total", "events", "Events that polls of the store's tail looked at";
     tail_heads: Counter = "hallway_tail_heads_total", "streams", "Streams whose heads were asked for because the tail was held up";
     writes_parked: Gauge = "hallway_writes_parked", "writes", "Writes that wait for rooms which someone else has locked in the store";
+    presence_watched: Gauge = "hallway_presence_watched", "people", "People on the watch lists of this node's connections, all lists together";
+    presence_frames: Counter = "hallway_presence_frames_total", "frames", "Presence frames handed to watching connections";
+    presence_drops: Counter = "hallway_presence_drops_total", "frames", "Presence frames that a full backlog did not take";
+    directory_people: Gauge = "hallway_directory_people", "people", "People known to be connected, at any node";
 }
 
 impl Metrics {

@@ -104,6 +104,10 @@ impl Rooms for PostgresStore {
     async fn audiences(&self, rooms: Vec<RoomId>, members_max: u32) -> Result<AudienceBatch, StoreError> {
         audiences::audiences(&self.connections, rooms, members_max).await
     }
+
+    async fn acquaintances(&self, user: &UserId, others: Vec<UserId>) -> Result<Vec<UserId>, StoreError> {
+        audiences::acquaintances(&self.connections, user, others).await
+    }
 }
 
 #[async_trait]

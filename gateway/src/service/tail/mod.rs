@@ -30,7 +30,7 @@ const HEADS_PAGE_STREAMS: u32 = 1000;
 impl Service {
     /// Has the tail read soon: whoever lost messages on the fast path calls it. Many calls are one.
     pub fn poke_tail(&self) {
-        self.inner.tail_poke.notify_one();
+        self.inner.cluster.want_tail();
     }
 
     /// Follows the tail from a cursor on, until `tasks` end.
@@ -42,7 +42,7 @@ impl Service {
             let polled_at = Instant::now();
             tokio::select! {
                 () = tokio::time::sleep(PERIOD) => {}
-                () = self.inner.tail_poke.notified() => tokio::select! {
+                () = self.inner.cluster.tail_wanted() => tokio::select! {
                     () = tokio::time::sleep_until((polled_at + POKED_PAUSE).into()) => {}
                     () = tasks.stopped() => return,
                 },
