@@ -60,6 +60,7 @@ fn start(arguments: &Arguments) -> Result<Outcome, run::Failure> {
             return runtime.block_on(outage::run(outage));
         }
         What::Cluster(cluster) => return scenario::cluster::run(cluster),
+        What::Chaos(chaos) => return scenario::chaos::run(chaos),
         What::Bare(bare) => return Ok(peers::bare::run(bare).map(|()| Outcome::Pass)?),
         What::Worker => return driver::worker::run().map(|()| Outcome::Pass),
     };
