@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use loadtest_cluster::TemporaryRedis;
+use loadtest_cluster::cluster::blocking;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -146,7 +147,7 @@ pub(crate) async fn run(arguments: &OutageArguments) -> Result<Outcome, Failure>
 }
 
 async fn experiment(arguments: &OutageArguments, who: Who) -> Result<Tally, Failure> {
-    let redis = loadtest_cluster::blocking(TemporaryRedis::start).await?;
+    let redis = blocking(TemporaryRedis::start).await?;
     let redis = Arc::new(redis);
     let (sending, is_sending) = watch::channel(true);
     let shared = Shared {
@@ -180,11 +181,11 @@ async fn experiment(arguments: &OutageArguments, who: Who) -> Result<Tally, Fail
 async fn outage(arguments: &OutageArguments, redis: &Arc<TemporaryRedis>, shared: &Shared) -> Result<(), Failure> {
     tokio::time::sleep(arguments.around).await;
     let killed = Arc::clone(redis);
-    loadtest_cluster::blocking(move || killed.kill9()).await?;
+    blocking(move || killed.kill9()).await?;
     let down_at = shared.now();
     tokio::time::sleep(arguments.down).await;
     let started = Arc::clone(redis);
-    loadtest_cluster::blocking(move || started.restart()).await?;
+    blocking(move || started.restart()).await?;
     let back_at = shared.now();
     shared.tally().set_phases(Phases { down_at, back_at, fast_again_at: back_at + FAST_AGAIN_WITHIN });
     tokio::time::sleep(arguments.around).await;
