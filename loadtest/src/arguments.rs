@@ -53,6 +53,11 @@ pub(crate) enum What {
     Cluster(cluster::ClusterArguments),
     /// Starts a cluster, hurts it under load, one fault after the other, and judges what clients saw.
     Chaos(cluster::ChaosArguments),
+    /// A node with thousands of clients is killed: how soon all are back and in sync on the others.
+    Storm(crate::storm::StormArguments),
+    /// One of the processes that hold the clients of `storm`.
+    #[command(hide = true)]
+    StormWorker,
     /// A broadcaster that does nothing else: the floor that `peers` compares with.
     #[command(hide = true)]
     Bare(crate::peers::bare::BareArguments),

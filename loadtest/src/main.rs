@@ -17,6 +17,7 @@ mod run;
 mod sample;
 mod scenario;
 mod schedule;
+mod storm;
 mod threshold;
 
 use std::process::ExitCode;
@@ -61,6 +62,11 @@ fn start(arguments: &Arguments) -> Result<Outcome, run::Failure> {
         }
         What::Cluster(cluster) => return scenario::cluster::run(cluster),
         What::Chaos(chaos) => return scenario::chaos::run(chaos),
+        What::Storm(storm) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            return runtime.block_on(storm::run(storm));
+        }
+        What::StormWorker => return storm::worker::run().map(|()| Outcome::Pass),
         What::Bare(bare) => return Ok(peers::bare::run(bare).map(|()| Outcome::Pass)?),
         What::Worker => return driver::worker::run().map(|()| Outcome::Pass),
     };

@@ -50,6 +50,8 @@ pub(crate) struct Member {
     own_deliveries: Arc<AtomicU64>,
     connections: u32,
     target: usize,
+    /// When the present connection was let in.
+    upgraded_at: Instant,
 }
 
 /// How a member is to be watched.
@@ -88,6 +90,7 @@ impl Member {
             own_deliveries: Arc::clone(&own_deliveries),
             connections: 0,
             target: how.target,
+            upgraded_at: Instant::now(),
         };
         (member, progress_inbox, own_deliveries, session)
     }
@@ -125,10 +128,14 @@ impl Observer for Member {
                 }
             }
             Notice::Synced { .. } => {
+                if self.connections > 1 {
+                    self.metrics.resync.record(self.upgraded_at.elapsed());
+                }
                 self.progress.send_modify(|progress| progress.synced = (progress.synced.0 + 1, Some(Instant::now())));
             }
-            Notice::Connected { .. } => {
+            Notice::Connected { upgraded_at, .. } => {
                 self.connections += 1;
+                self.upgraded_at = *upgraded_at;
                 if self.connections > 1 {
                     metrics::count(&self.metrics.reconnected);
                 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::driver::histogram;
+
 /// Longest latency that is told apart.
 const LONGEST_US: u64 = 600_000_000;
 
@@ -115,6 +117,11 @@ impl Latencies {
         (!histogram.is_empty()).then(|| histogram.value_at_quantile(share))
     }
 
+    /// Each value with how often it was seen.
+    pub(crate) fn pairs(&self) -> Vec<(u64, u64)> {
+        histogram::pairs(&self.lock())
+    }
+
     pub(crate) fn count(&self) -> u64 {
         self.lock().len()
     }
@@ -135,6 +142,8 @@ pub(crate) struct Metrics {
     /// slow: neighbours' deliveries while the slow one reads, and while it does not.
     pub(crate) neighbours_without: Latencies,
     pub(crate) neighbours_with: Latencies,
+    /// From the answer to the upgrade to `sync_end`, of those who came back.
+    pub(crate) resync: Latencies,
     pub(crate) sent: AtomicU64,
     pub(crate) acked: AtomicU64,
     pub(crate) delivered: AtomicU64,

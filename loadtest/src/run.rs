@@ -94,7 +94,9 @@ impl Context {
         let target = how.target;
         let (member, progress, delivered, session) = Member::new(&self.ledger, &self.metrics, &user, how);
         let began = Instant::now();
-        let client = Client::connect(ClientSettings::new(connect), member).await?;
+        let mut settings = ClientSettings::new(connect);
+        settings.targets.clone_from(&self.settings.targets);
+        let client = Client::connect(settings, member).await?;
         self.metrics.of(Metric::Connect).record(began.elapsed());
         Ok(Handle { user, client, progress, delivered, session, target })
     }

@@ -19,7 +19,7 @@ mod engine;
 pub(crate) mod fleet;
 mod frame;
 pub(crate) mod hallway;
-mod histogram;
+pub(crate) mod histogram;
 pub(crate) mod job;
 mod ledger;
 mod talk;

@@ -54,7 +54,7 @@ fn told(pid: u32, cpu: Cpu, lasted: Duration) -> Value {
 
 /// Connects everybody and fills the rooms. With `slow`, the last member of the first room is the slow one and the
 /// others in it are its neighbours.
-pub(super) async fn set_up(
+pub(crate) async fn set_up(
     context: &Arc<Context>,
     started: Instant,
     slow: Option<&Arc<Window>>,
@@ -113,7 +113,7 @@ async fn fill(context: Arc<Context>, room: RoomId, members: Vec<Arc<Handle>>) ->
 }
 
 /// Sends on schedule for `duration`. Times in texts count from `epoch`.
-pub(super) async fn talk(
+pub(crate) async fn talk(
     context: &Arc<Context>,
     rooms: &[Room],
     epoch: Instant,
@@ -143,7 +143,7 @@ pub(super) async fn talk(
 }
 
 /// Waits for what is under way, ends all sessions, and reads everything once more.
-pub(super) async fn wind_up(context: &Arc<Context>, rooms: Vec<Room>) -> Result<(), Failure> {
+pub(crate) async fn wind_up(context: &Arc<Context>, rooms: Vec<Room>) -> Result<(), Failure> {
     context.wait_for_publishes().await;
     let members = u64::from(context.settings.members.min(context.settings.users));
     let expected = metrics::read(&context.metrics.acked) * members;

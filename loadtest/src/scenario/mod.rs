@@ -1,7 +1,7 @@
 //! What is done to the node.
 
 pub(crate) mod chaos;
-mod chat;
+pub(crate) mod chat;
 pub(crate) mod cluster;
 pub(crate) mod fanout;
 pub(crate) mod idle;
