@@ -19,3 +19,4 @@ mod outage;
 mod redis;
 mod roll;
 mod threshold;
+mod presence;
