@@ -99,7 +99,7 @@ catalogue! {
     member_list_loads: Counter = "hallway_member_list_loads_total", "reads", "Reads of member lists from the store";
     presence_watched: Gauge = "hallway_presence_watched", "people", "People on the watch lists of this node's connections, all lists together";
     presence_frames: Counter = "hallway_presence_frames_total", "frames", "Presence frames handed to watching connections";
-    presence_drops: Counter = "hallway_presence_drops_total", "frames", "Presence frames that a full backlog did not take";
+    presence_drops: Counter = "hallway_presence_drops_total", "frames", "Presence frames that a full backlog did not take; their watchers are told when they read again";
     directory_people: Gauge = "hallway_directory_people", "people", "People known to be connected, at any node";
 }
 
