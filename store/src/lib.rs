@@ -32,7 +32,9 @@ pub trait Log: Send + Sync {
     /// Carries out a batch, durable when it returns: the writes of one room, and those of one actor, in their order. Each
     /// is accepted or refused on its own; a refusal leaves nothing behind. At most [`BATCH_MAX_WRITES`] writes. A back end
     /// may use several transactions (Postgres: one for each run of like writes); a failure after the first of them is an
-    /// unknown outcome of the whole batch.
+    /// unknown outcome of the whole batch. A write that someone else's lock holds up is
+    /// refused with [`Refusal::Locked`], and the later ones of its actor with [`Refusal::BehindLocked`], while the others go on;
+    /// handed in again, they are tried again.
     ///
     /// Sender, role and archived state are checked under the lock that numbers the event; a nonce seen within the dedup
     /// window returns its first result (`repeated`), also when the sender has since lost the right, and

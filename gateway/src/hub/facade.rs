@@ -10,11 +10,12 @@ use foldhash::fast::RandomState;
 use hallway_protocol::event::MembershipChanged;
 use hallway_protocol::model::MyRoom;
 use hallway_protocol::{CloseCode, Epoch, RoomId, Seq, StreamId, UserId};
+use tokio::sync::oneshot;
 
 use super::changes::{PeopleWatch, RoomWatch};
 use super::connection::Join;
 use super::lane::{LaneMessage, PageForPair, SharedLane};
-use super::owner::{Attach, LogReader, Owner, OwnerMessage, attach_of_join};
+use super::owner::{Attach, ListStreams, LogReader, Owner, OwnerMessage, attach_of_join};
 use super::people::{Membership, People};
 use super::ring::RingBounds;
 use super::{Connection, ConnectionId, Inbox, LiveEvent};
@@ -117,6 +118,13 @@ impl Shared {
     pub(super) fn epoch(&self) -> Epoch {
         self.epoch.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Where a listing of the streams held on this node goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FollowedFrom {
+    owner: usize,
+    slot: u32,
 }
 
 /// Who follows what on this node. Cheap to clone.
@@ -285,6 +293,23 @@ impl Hub {
     /// Whether the fast path between nodes works: while it does not, no gap waits for it.
     pub fn set_fast_path(&self, works: bool) {
         self.shared.impatient.store(!works, Ordering::Relaxed);
+    }
+
+    /// Some of the streams that are held on this node, at most `slots`, and where to go on. Begin with the default. Nobody is
+    /// held up by it for longer than so many names take to copy. `None` when the node is stopping.
+    pub async fn followed(&self, from: FollowedFrom, slots: u32) -> Option<(Vec<StreamId>, Option<FollowedFrom>)> {
+        let owner = self.shared.owners.inboxes.get(from.owner)?;
+        let (reply, answer) = oneshot::channel();
+        owner.push(OwnerMessage::List(ListStreams { from_slot: from.slot, slots, reply }));
+        let (streams, next_slot) = answer.await.ok()?;
+        let next = match next_slot {
+            Some(slot) => Some(FollowedFrom { slot, ..from }),
+            None if from.owner + 1 < self.shared.owners.inboxes.len() => {
+                Some(FollowedFrom { owner: from.owner + 1, slot: 0 })
+            }
+            None => None,
+        };
+        Some((streams, next))
     }
 
     /// First step of a hello, before anything is read: from now on nothing that concerns this person is missed. `false`

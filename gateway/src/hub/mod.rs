@@ -36,7 +36,7 @@ mod room_keys;
 pub use changes::{ChangedPeople, ChangedRooms, PeopleWatch, RoomWatch};
 pub use connection::{Behind, Connection, ConnectionId};
 pub use event::LiveEvent;
-pub use facade::Hub;
+pub use facade::{FollowedFrom, Hub};
 pub use inbox::Inbox;
 pub use lane::{LaneMessage, PageForPair};
 pub use owner::{Attach, LogPage, LogRead, LogReader};

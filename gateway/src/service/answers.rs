@@ -28,6 +28,7 @@ pub(super) fn refusal(refusal: Refusal) -> ErrorBody {
             (ErrorCode::LastOwner, "a channel keeps at least one owner: make another member owner first")
         }
         Refusal::TooManyRooms => (ErrorCode::LimitReached, "the user is in 1,000 rooms, which is the most"),
+        Refusal::Locked | Refusal::BehindLocked => return locked(),
         Refusal::TooManyReactions => (ErrorCode::LimitReached, "the message has 200 reactions, which is the most"),
     };
     ErrorBody::new(code, message)
@@ -50,6 +51,12 @@ pub(super) fn store_error(error: &StoreError) -> ErrorBody {
 /// Nothing was handed to the store.
 pub(super) fn unavailable() -> ErrorBody {
     ErrorBody::new(ErrorCode::StoreUnavailable, "the store cannot be reached; nothing was written: try again")
+        .retry_after(500)
+}
+
+/// Someone else held a lock on the room for longer than a write may wait.
+pub(super) fn locked() -> ErrorBody {
+    ErrorBody::new(ErrorCode::StoreUnavailable, "the room is locked in the store; nothing was written: try again")
         .retry_after(500)
 }
 

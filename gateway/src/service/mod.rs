@@ -2,8 +2,9 @@
 //!
 //! `command` answers one command of an identified person. Writes go through `writer` (group commit, then publish, then
 //! acknowledge), reads of the log through `reader` (what many want at once is read once), a hello or sync through `sync`
-//! (plan in `sync_plan`, pure), read markers through `marks`, who is there through `presence`. `upkeep` probes the store,
-//! follows its tail and trims it. `cluster` is the way to the other nodes.
+//! (plan in `sync_plan`, pure), read markers through `marks`, who is there through `presence`. `tail` probes the store and
+//! follows what it committed (when to ask what is decided in `tail/plan`, pure), `upkeep` trims it. `cluster` is the way to
+//! the other nodes.
 //!
 //! **Invariant:** persist, then publish, then acknowledge; a publisher that hangs up takes nothing along.
 
@@ -11,11 +12,13 @@ mod answers;
 pub mod cluster;
 mod command;
 mod marks;
+mod parking;
 mod presence;
 mod reader;
 mod rooms;
 mod sync;
 mod sync_plan;
+mod tail;
 mod upkeep;
 mod writer;
 

@@ -97,6 +97,11 @@ catalogue! {
     cluster_nodes: Gauge = "hallway_cluster_nodes", "nodes", "Nodes known to live, this one included";
     member_lists: Gauge = "hallway_member_lists_people", "people", "Members in the cached lists that say where a room's events go";
     member_list_loads: Counter = "hallway_member_list_loads_total", "reads", "Reads of member lists from the store";
+    tail_stalled: Gauge = "hallway_tail_stalled", "boolean", "1 while a long transaction holds up the store's tail and heads are asked for instead";
+    tail_age: Gauge = "hallway_tail_age_seconds", "seconds", "For how long the cursor of the store's tail has been holding up what lies behind it";
+    tail_rows: Counter = "hallway_tail_rows_total", "events", "Events that polls of the store's tail looked at";
+    tail_heads: Counter = "hallway_tail_heads_total", "streams", "Streams whose heads were asked for because the tail was held up";
+    writes_parked: Gauge = "hallway_writes_parked", "writes", "Writes that wait for rooms which someone else has locked in the store";
     presence_watched: Gauge = "hallway_presence_watched", "people", "People on the watch lists of this node's connections, all lists together";
     presence_frames: Counter = "hallway_presence_frames_total", "frames", "Presence frames handed to watching connections";
     presence_drops: Counter = "hallway_presence_drops_total", "frames", "Presence frames that a full backlog did not take; their watchers are told when they read again";

@@ -12,5 +12,10 @@ mod seat;
 mod fault_bus;
 mod house;
 
+mod asking;
 mod fast_path;
 mod presence;
+mod forged;
+mod outage;
+mod roll;
+mod threshold;

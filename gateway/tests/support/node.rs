@@ -70,11 +70,13 @@ impl TestNode {
     }
 
     /// The same, with parts that are there already.
+    #[allow(dead_code, reason = "not every test binary has several nodes")]
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config), given: Given) -> Self {
         Self::prepare(change).launch_with(given).await
     }
 
     /// The node itself.
+    #[allow(dead_code, reason = "not every test binary has several nodes")]
     pub(crate) fn node(&self) -> &Node {
         &self.node
     }
@@ -120,6 +122,11 @@ impl TestNode {
     /// Where clients connect.
     pub(crate) fn url(&self) -> String {
         format!("ws://{}/v1/ws", self.node.address)
+    }
+
+    /// The node's service, for what no client can do.
+    pub(crate) fn service(&self) -> &hallway_gateway::service::Service {
+        self.node.service()
     }
 
     /// A token with all scopes for an hour.

@@ -13,6 +13,7 @@
 mod audiences;
 mod commit;
 mod connection;
+mod locked;
 mod migrations;
 mod options;
 mod reads;

@@ -202,7 +202,9 @@ impl Log for SqliteStore {
     async fn tail(&self, cursor: TailCursor) -> Result<Tail, StoreError> {
         // The one writer is in this process: what it committed, its caller already knows.
         self.readers
-            .run(move |connection| Ok(Tail { epoch: life::epoch(connection)?, next: cursor, heads: Vec::new() }))
+            .run(move |connection| {
+                Ok(Tail { epoch: life::epoch(connection)?, next: cursor, heads: Vec::new(), rows: 0 })
+            })
             .await
     }
 }

@@ -42,6 +42,17 @@ pub(in crate::hub) enum OwnerMessage {
     Clear,
     /// Which rooms have readers here?
     Followed(oneshot::Sender<Vec<RoomId>>),
+    /// Which streams are held here.
+    List(ListStreams),
+}
+
+/// Asks an owner for some of the streams that it holds: those of so many of its slots. One that is born behind the listing asks
+/// the store for its head by itself.
+pub(in crate::hub) struct ListStreams {
+    pub(in crate::hub) from_slot: u32,
+    pub(in crate::hub) slots: u32,
+    /// The streams, and the slot to go on at, if there are more.
+    pub(in crate::hub) reply: oneshot::Sender<(Vec<StreamId>, Option<u32>)>,
 }
 
 /// What an owner reads from the log for itself.

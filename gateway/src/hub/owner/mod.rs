@@ -22,8 +22,8 @@ use hallway_protocol::event::MembershipChanged;
 use hallway_protocol::frame::{Reset, ResetReason};
 use hallway_protocol::{Epoch, EventBody, Seq, StreamId};
 
-pub(in crate::hub) use self::messages::OwnerMessage;
 pub use self::messages::{Attach, LogPage, LogRead, LogReader};
+pub(in crate::hub) use self::messages::{ListStreams, OwnerMessage};
 use self::readers::Readers;
 use self::sequencer::Sequencer;
 use super::connection::Join;
@@ -170,6 +170,7 @@ impl Owner {
                 // Who asked may have stopped meanwhile.
                 let _ = reply.send(rooms);
             }
+            OwnerMessage::List(list) => self.list(list),
         }
     }
 
@@ -352,6 +353,16 @@ impl Owner {
         }
         give_back(&mut self.idle);
         give_back(&mut self.slot_of);
+    }
+
+    /// All streams of some slots, also those that nobody follows now: who attaches to one relies on what it was told.
+    fn list(&self, list: ListStreams) {
+        let from = (list.from_slot as usize).min(self.entries.len());
+        let to = from.saturating_add(list.slots as usize).min(self.entries.len());
+        let streams = self.entries[from..to].iter().flatten().map(|entry| entry.id.clone()).collect();
+        let next = (to < self.entries.len()).then(|| u32::try_from(to).ok()).flatten();
+        // Whoever asked may be gone.
+        let _ = list.reply.send((streams, next));
     }
 
     /// Everything here belongs to a store that is no more. The lanes forget with us, in order with what they are sent: their

@@ -199,6 +199,11 @@ impl Cluster {
         self.inner.way.as_ref().map(|_| self.health().is_up())
     }
 
+    /// Has the store's tail read soon: whoever lost messages on the fast path calls it. Many calls are one.
+    pub fn want_tail(&self) {
+        self.inner.tail_soon.notify_one();
+    }
+
     /// Resolves when the store's tail should be read at once.
     pub async fn tail_wanted(&self) {
         self.inner.tail_soon.notified().await;
