@@ -108,7 +108,9 @@ impl Service {
             match tokio::time::timeout(timeout, self.inner.store.heads(streams)).await {
                 Ok(Ok(batch)) => {
                     self.inner.hub.set_epoch(&batch.epoch);
-                    self.inner.hub.tail_heads(batch.heads.into_iter().map(|head| (head.stream, head.last_seq)).collect());
+                    self.inner
+                        .hub
+                        .tail_heads(batch.heads.into_iter().map(|head| (head.stream, head.last_seq)).collect());
                 }
                 Ok(Err(error)) => {
                     warn!(%error, "heads cannot be read");

@@ -124,7 +124,11 @@ impl<'a> History<'a> {
                 }
                 self.session(received.session).lines.push(record);
             }
-            Record::Position { session, .. } | Record::Reset { session, .. } | Record::Synced { session, .. } => {
+            Record::Welcomed { session }
+            | Record::Follows { session, .. }
+            | Record::Position { session, .. }
+            | Record::Reset { session, .. }
+            | Record::Synced { session, .. } => {
                 self.session(*session).lines.push(record);
             }
         }

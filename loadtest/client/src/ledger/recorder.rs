@@ -111,6 +111,11 @@ impl Recorder {
             Notice::Connected { welcome } => {
                 self.epoch(&welcome.epoch);
                 self.records.push(Record::Connected { session });
+                self.records.push(Record::Welcomed { session });
+                for room in &welcome.rooms {
+                    let stream = self.stream(&StreamId::Room(room.info.room.clone()));
+                    self.records.push(Record::Follows { session, stream });
+                }
             }
             Notice::Event { event, step } => self.event(session, event, *step),
             Notice::UnknownEvent { stream, seq, step } => {
