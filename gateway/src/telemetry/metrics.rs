@@ -106,7 +106,7 @@ catalogue! {
     writes_parked: Gauge = "hallway_writes_parked", "writes", "Writes that wait for rooms which someone else has locked in the store";
     presence_watched: Gauge = "hallway_presence_watched", "people", "People on the watch lists of this node's connections, all lists together";
     presence_frames: Counter = "hallway_presence_frames_total", "frames", "Presence frames handed to watching connections";
-    presence_drops: Counter = "hallway_presence_drops_total", "frames", "Presence frames that a full backlog did not take";
+    presence_drops: Counter = "hallway_presence_drops_total", "frames", "Presence frames that a full backlog did not take; their watchers are told when they read again";
     directory_people: Gauge = "hallway_directory_people", "people", "People known to be connected, at any node";
     draining: Gauge = "hallway_draining", "boolean", "1 while the node is stopping";
     drained: Labelled<DrainOutcome> = "hallway_drained_total", "connections", "Connections that a drain took leave of, by outcome";

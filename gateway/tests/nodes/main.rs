@@ -14,9 +14,9 @@ mod house;
 
 mod asking;
 mod fast_path;
+mod presence;
 mod forged;
 mod outage;
 mod redis;
 mod roll;
 mod threshold;
-mod presence;
