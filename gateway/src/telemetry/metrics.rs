@@ -10,7 +10,7 @@ use opentelemetry::metrics::Meter;
 use super::exporter::{Exporter, MetricsError};
 use super::instruments::Instrument;
 pub use super::instruments::{Counter, Durations, Gauge, Labelled, Sizes};
-use super::labels::{BusPath, BusRefused, CloseReason, CommandLabel, GapCause, RefusedReason};
+use super::labels::{BusPath, BusRefused, CloseReason, CommandLabel, DrainOutcome, GapCause, RefusedReason};
 use hallway_protocol::ErrorCode;
 use hallway_protocol::frame::ResetReason;
 
@@ -106,6 +106,8 @@ catalogue! {
     presence_frames: Counter = "hallway_presence_frames_total", "frames", "Presence frames handed to watching connections";
     presence_drops: Counter = "hallway_presence_drops_total", "frames", "Presence frames that a full backlog did not take";
     directory_people: Gauge = "hallway_directory_people", "people", "People known to be connected, at any node";
+    draining: Gauge = "hallway_draining", "boolean", "1 while the node is stopping";
+    drained: Labelled<DrainOutcome> = "hallway_drained_total", "connections", "Connections that a drain took leave of, by outcome";
 }
 
 impl Metrics {

@@ -12,4 +12,10 @@ mod seat;
 mod fault_bus;
 mod house;
 
+mod asking;
 mod fast_path;
+mod forged;
+mod outage;
+mod roll;
+mod threshold;
+mod presence;
