@@ -18,5 +18,6 @@ mod presence;
 mod forged;
 mod outage;
 mod redis;
+mod presence;
 mod roll;
 mod threshold;
