@@ -48,3 +48,15 @@ pub(super) async fn open_way(
     let key = ClusterKey::from_secret(secret.expose()).map_err(|short| BusError::Unusable(short.to_string()))?;
     Ok(Some(Way { bus, key }))
 }
+
+/// What a mutant changes in the database of its test.
+#[cfg(feature = "sabotage")]
+pub(super) async fn sabotage(config: &Config) -> Result<(), StoreError> {
+    use crate::sabotage::{Mutant, is_on};
+    match &config.store.url {
+        Some(url) if is_on(Mutant::NonceInTheLocksSnapshot) => {
+            hallway_store::postgres::look_for_nonces_before_the_locks(url.expose()).await
+        }
+        _ => Ok(()),
+    }
+}
