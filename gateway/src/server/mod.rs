@@ -119,6 +119,8 @@ impl Node {
             None => open_store(&config).await?,
         };
         check_durability(&*store).await?;
+        #[cfg(feature = "sabotage")]
+        open::sabotage(&config).await?;
         let epoch = store.epoch().await?;
         let (metrics, exporter) = Metrics::new()?;
         let limits = config.limits.clone();

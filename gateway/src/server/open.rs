@@ -66,3 +66,15 @@ fn redis_options(url: &BusUrl, config: &Config) -> RedisOptions {
         tls_ca_file: config.bus.tls_ca_file.clone(),
     }
 }
+
+/// What a mutant changes in the database of its test.
+#[cfg(feature = "sabotage")]
+pub(super) async fn sabotage(config: &Config) -> Result<(), StoreError> {
+    use crate::sabotage::{Mutant, is_on};
+    match &config.store.url {
+        Some(url) if is_on(Mutant::NonceInTheLocksSnapshot) => {
+            hallway_store::postgres::look_for_nonces_before_the_locks(url.expose()).await
+        }
+        _ => Ok(()),
+    }
+}

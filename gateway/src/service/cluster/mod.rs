@@ -53,6 +53,7 @@ use crate::connection::Encoded;
 use crate::directory::{Devices, Directory, Notice, Told};
 use crate::hub::{Hub, Inbox, LiveEvent, PeopleWatch};
 use crate::node::NodeId;
+use crate::sabotage::{Mutant, is_on};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
@@ -303,6 +304,9 @@ impl Cluster {
     /// Something may have been missed: the tail finds what.
     fn missed(&self) {
         self.inner.metrics.bus_missed.add(1);
+        if is_on(Mutant::IgnoreMissedAndNoTail) {
+            return;
+        }
         let now_ms = u64::try_from(self.inner.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let last_ms = self.inner.tail_asked_ms.load(Ordering::Relaxed);
         // More often there is nothing to gain: the tail runs by itself soon enough.
