@@ -2,6 +2,8 @@
 
 use hallway_protocol::ids::InvalidId;
 
+use crate::Ending;
+
 /// One write was refused; the rest of its batch was not. Always definite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
@@ -39,6 +41,14 @@ pub enum Refusal {
     /// A message has [`crate::REACTIONS_MAX_PER_MESSAGE`] reactions.
     #[error("the message has too many reactions")]
     TooManyReactions,
+    /// The actor may not come (back).
+    #[error("banned from the room")]
+    Banned(Ending),
+    /// The actor is a member who may write nothing.
+    #[error("muted in the room")]
+    Muted(Ending),
+    #[error("the user to act on is banned from the room")]
+    TargetBanned,
 }
 
 /// The store could not answer.
