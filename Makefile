@@ -1,8 +1,14 @@
 # `make run` starts a node; `make test` is what must be green before anything is merged. The recipes work with stdin closed.
-.PHONY: run test lint format clippy nextest doctest bench tools
+.PHONY: run cluster test lint format clippy nextest doctest bench tools
 
 run:
 	cargo run --locked
+
+# Three nodes and what they need, from nothing, on this machine; says how to use them. Ctrl-C ends it.
+# `make cluster ARGS='--nodes 5 --base-port 9000'`.
+cluster:
+	cargo build --locked -p hallway-gateway -p loadtest
+	exec target/debug/loadtest cluster $(ARGS)
 
 # Everything, in the order that fails fastest. `.ci/run` calls it and prints the minutes of each step.
 test: tools

@@ -1,5 +1,6 @@
 //! The command line, and what it means. What the raw driver's scenarios take is in [`raw`].
 
+pub(crate) mod cluster;
 pub(crate) mod raw;
 
 use std::path::{Path, PathBuf};
@@ -46,6 +47,8 @@ pub(crate) enum What {
     Idle(raw::Idle),
     /// The same load for Hallway and for servers like it; `loadtest/peers/install` installs them.
     Peers(crate::peers::compare::PeersArguments),
+    /// Starts a cluster on this machine, from nothing, and keeps it until Ctrl-C.
+    Cluster(cluster::ClusterArguments),
     /// A broadcaster that does nothing else: the floor that `peers` compares with.
     #[command(hide = true)]
     Bare(crate::peers::bare::BareArguments),

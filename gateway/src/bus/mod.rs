@@ -11,22 +11,14 @@
 //! **Invariant:** a subscription that was confirmed hears what is published afterwards, or a [`Heard::Missed`], as long as the
 //! way to the server lives; once it has died and come back, all subscriptions are there again before anything is heard.
 
+mod channel;
+pub mod envelope;
+pub mod local;
+
 use async_trait::async_trait;
 use bytes::Bytes;
-use hallway_protocol::RoomId;
 
-use crate::node::NodeId;
-
-/// Where to publish.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Channel {
-    /// Every node of the cluster.
-    All,
-    /// The inbox of one node.
-    Node(NodeId),
-    /// The nodes that follow a large room.
-    Room(RoomId),
-}
+pub use channel::Channel;
 
 /// What a node hears.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,8 +15,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tokio_postgres::NoTls;
 use uuid::Uuid;
+
+use crate::process;
 
 /// How long a start, with its crash recovery, may take.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -25,13 +28,14 @@ const STARTS_MAX: usize = 5;
 static SHARED: Mutex<Weak<TemporaryPostgres>> = Mutex::new(Weak::new());
 
 /// Who runs the server.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Account {
     user: u32,
     group: u32,
 }
 
 /// A running server; it is stopped and its directory removed when this is dropped.
+#[derive(Debug)]
 pub struct TemporaryPostgres {
     directory: PathBuf,
     binaries: PathBuf,
@@ -160,6 +164,34 @@ impl TemporaryPostgres {
         }
         let log = std::fs::read_to_string(self.directory.join("log")).unwrap_or_default();
         Err(io::Error::other(format!("postgres did not start; its log: {log}")))
+    }
+
+    /// SIGSTOP to the server and every back end: connections stay and nobody answers.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn freeze(&self) -> io::Result<()> {
+        self.signal_all(Signal::STOP)
+    }
+
+    /// SIGCONT to all of them.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn thaw(&self) -> io::Result<()> {
+        self.signal_all(Signal::CONT)
+    }
+
+    fn signal_all(&self, signal: Signal) -> io::Result<()> {
+        let slot = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        let server = slot.as_ref().ok_or_else(|| io::Error::other("the server is not running"))?;
+        // The server first: a frozen one starts no back end that would be missed.
+        process::signal(server, signal)?;
+        for child in process::children(server.id())? {
+            // A back end may end at any time.
+            let _ = process::signal_id(child, signal);
+        }
+        Ok(())
     }
 
     fn port_is_taken(&self) -> bool {

@@ -1,6 +1,7 @@
 //! What is done to the node.
 
 mod chat;
+pub(crate) mod cluster;
 pub(crate) mod fanout;
 pub(crate) mod idle;
 pub(crate) mod raw;
