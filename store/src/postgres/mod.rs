@@ -14,10 +14,12 @@ mod commit;
 mod connection;
 mod migrations;
 mod options;
+mod people;
 mod reads;
 mod rows;
 pub mod statements;
 mod upkeep;
+mod words;
 
 use async_trait::async_trait;
 use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
@@ -25,9 +27,9 @@ use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
 pub use options::PostgresOptions;
 
 use crate::{
-    CommitBatch, ConnectState, Durability, HeadBatch, HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage,
-    MessagesPage, PageBatch, PageRequest, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail,
-    TailCursor, Upkeep, Write,
+    AuditPage, AuditQuery, BanQuery, BansPage, CommitBatch, ConnectState, Durability, Ending, HeadBatch, HistoryQuery,
+    Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, PageBatch, PageRequest, People, RoomQuery, RoomView,
+    Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor, Upkeep, Write,
 };
 use connection::{Connections, Kind};
 
@@ -97,6 +99,25 @@ impl Rooms for PostgresStore {
 
     async fn history(&self, user: &UserId, query: HistoryQuery) -> Result<Option<MessagesPage>, StoreError> {
         reads::history(&self.connections, user, query).await
+    }
+}
+
+#[async_trait]
+impl People for PostgresStore {
+    async fn mute(&self, user: &UserId, room: &RoomId) -> Result<Option<Ending>, StoreError> {
+        people::mute(&self.connections, user, room).await
+    }
+
+    async fn bans(&self, user: &UserId, query: BanQuery) -> Result<Option<BansPage>, StoreError> {
+        people::bans(&self.connections, user, query).await
+    }
+
+    async fn audit(&self, viewer: Option<&UserId>, query: AuditQuery) -> Result<Option<AuditPage>, StoreError> {
+        people::audit(&self.connections, viewer, query).await
+    }
+
+    async fn trim_records(&self) -> Result<bool, StoreError> {
+        people::trim_records(&self.connections).await
     }
 }
 

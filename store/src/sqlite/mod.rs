@@ -29,7 +29,6 @@ use async_trait::async_trait;
 use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-pub use self::people::AUDIT_LISTS;
 use self::readers::Readers;
 use self::writer::Writer;
 use crate::error::Cause;

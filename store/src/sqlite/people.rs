@@ -274,21 +274,20 @@ pub(super) fn bans(
     Ok(Some(BansPage { bans, more }))
 }
 
-/// Columns of an entry.
-macro_rules! audit {
-    ($filter:literal) => {
-        concat!(
-            "SELECT number, at_ms, actor, action, room, target, session, until_ms, reason FROM audit WHERE ",
-            $filter,
-            " AND number < ?3 ORDER BY number DESC LIMIT ?4"
-        )
-    };
-}
-
 /// The list, by what it is narrowed to: a room, a user.
-pub const AUDIT_LISTS: [[&str; 2]; 2] = [
-    [audit!("?1 IS NULL AND ?2 IS NULL"), audit!("?1 IS NULL AND target = ?2")],
-    [audit!("room = ?1 AND ?2 IS NULL"), audit!("room = ?1 AND target = ?2")],
+const AUDIT_LISTS: [[&str; 2]; 2] = [
+    [
+        "SELECT number, at_ms, actor, action, room, target, session, until_ms, reason FROM audit
+         WHERE ?1 IS NULL AND ?2 IS NULL AND number < ?3 ORDER BY number DESC LIMIT ?4",
+        "SELECT number, at_ms, actor, action, room, target, session, until_ms, reason FROM audit
+         WHERE ?1 IS NULL AND target = ?2 AND number < ?3 ORDER BY number DESC LIMIT ?4",
+    ],
+    [
+        "SELECT number, at_ms, actor, action, room, target, session, until_ms, reason FROM audit
+         WHERE room = ?1 AND ?2 IS NULL AND number < ?3 ORDER BY number DESC LIMIT ?4",
+        "SELECT number, at_ms, actor, action, room, target, session, until_ms, reason FROM audit
+         WHERE room = ?1 AND target = ?2 AND number < ?3 ORDER BY number DESC LIMIT ?4",
+    ],
 ];
 
 pub(super) fn audit(
