@@ -41,6 +41,12 @@ pub enum Refusal {
     /// A message has [`crate::REACTIONS_MAX_PER_MESSAGE`] reactions.
     #[error("the message has too many reactions")]
     TooManyReactions,
+    /// Someone else held a lock on the room for longer than the store waits. The same write may succeed later.
+    #[error("the room is locked by someone else")]
+    Locked,
+    /// It was left out because of another's lock, behind an earlier write of the same actor. The same write may succeed later.
+    #[error("it comes behind a write whose room is locked")]
+    BehindLocked,
     /// The actor may not come (back).
     #[error("banned from the room")]
     Banned(Ending),

@@ -34,7 +34,9 @@ pub trait Log: Send + Sync {
     /// Carries out a batch, durable when it returns: the writes of one room, and those of one actor, in their order. Each
     /// is accepted or refused on its own; a refusal leaves nothing behind. At most [`BATCH_MAX_WRITES`] writes. A back end
     /// may use several transactions (Postgres: one for each run of like writes); a failure after the first of them is an
-    /// unknown outcome of the whole batch.
+    /// unknown outcome of the whole batch. A write that someone else's lock holds up is
+    /// refused with [`Refusal::Locked`], and the later ones of its actor with [`Refusal::BehindLocked`], while the others go on;
+    /// handed in again, they are tried again.
     ///
     /// Sender, role and archived state are checked under the lock that numbers the event; a nonce seen within the dedup
     /// window returns its first result (`repeated`), also when the sender has since lost the right, and
@@ -79,6 +81,11 @@ pub trait Rooms: Send + Sync {
     /// Messages of a room by their creating `seq`; never below what the member may see. `None` when the asker is no
     /// member, judged in the same snapshot.
     async fn history(&self, user: &UserId, query: HistoryQuery) -> Result<Option<MessagesPage>, StoreError>;
+
+    /// Whom several rooms concern, in one snapshot and in the order asked for: who their members are while they are at most
+    /// `members_max`, else only that they are more. Reads at most one member beyond that of each room. Carries no right: it is
+    /// for a node that decides where to send what.
+    async fn audiences(&self, rooms: Vec<RoomId>, members_max: u32) -> Result<AudienceBatch, StoreError>;
 }
 
 /// Acts on people: what is in force, and the record of them.

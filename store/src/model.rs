@@ -14,6 +14,8 @@ pub const BATCH_MAX_WRITES: usize = 1024;
 pub const USER_ROOMS_MAX: u32 = 1000;
 /// Most reactions (emoji × user) under one message.
 pub const REACTIONS_MAX_PER_MESSAGE: usize = 200;
+/// Most events that one poll of the tail looks at. When there are more, its heads are not all of them.
+pub const TAIL_MAX_ROWS: u64 = 50_000;
 /// How long a nonce is remembered at least.
 pub const DEDUP_WINDOW_MS: u64 = 24 * 60 * 60 * 1000;
 /// Bytes of a body's hash.
@@ -241,8 +243,11 @@ pub struct TailCursor(pub Option<u64>);
 pub struct Tail {
     pub epoch: Epoch,
     pub next: TailCursor,
-    /// Streams with events since the cursor, and the greatest seq among those.
+    /// Streams with events since the cursor, and the greatest seq among those. Not all of them when `rows` is above
+    /// [`TAIL_MAX_ROWS`].
     pub heads: Vec<(StreamId, Seq)>,
+    /// Events since the cursor that were looked at: at most [`TAIL_MAX_ROWS`] and one.
+    pub rows: u64,
 }
 
 /// What a connecting user needs.
@@ -319,6 +324,26 @@ pub struct MessagesPage {
     pub older: bool,
     /// There are messages after the last.
     pub newer: bool,
+}
+
+/// Answers of [`crate::Rooms::audiences`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AudienceBatch {
+    pub epoch: Epoch,
+    /// In the order asked for.
+    pub audiences: Vec<Audience>,
+}
+
+/// Whom a room concerns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audience {
+    pub room: RoomId,
+    /// Its head; 0 when there is no such room.
+    pub last_seq: Seq,
+    /// How many members it has; counted up to one beyond what was asked for.
+    pub members: u32,
+    /// All of them in the order of their ids; none when they are too many.
+    pub people: Vec<UserId>,
 }
 
 /// What a store does so that a commit survives.

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use hallway_protocol::{EventBody, StreamId};
 use hallway_store::postgres::{PostgresOptions, PostgresStore, statements};
-use hallway_store::{Log, StoreError, Tail, TailCursor, Upkeep};
+use hallway_store::{Action, Log, Refusal, StoreError, Tail, TailCursor, Upkeep, Write};
 use loadtest_cluster::TemporaryPostgres;
-use postgres_kit::{Side, commit, create, events_of, one, room, send, store, until};
+use postgres_kit::{Side, commit, create, events_of, one, room, send, store, until, write};
 
 /// Waits for locks much longer than a test takes.
 fn patient() -> PostgresOptions {
@@ -114,13 +114,57 @@ async fn a_locked_room_refuses_definitely_within_the_lock_timeout() {
     let side = Side::open(&url).await;
     side.run("BEGIN; SELECT 1 FROM rooms WHERE id = 'lobby' FOR UPDATE").await;
     let began = Instant::now();
-    let error = store.commit(vec![send("ada", "lobby", "n")]).await.unwrap_err();
-    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    assert_eq!(one(&store, send("ada", "lobby", "n")).await, Err(Refusal::Locked));
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     assert_eq!(events_of(&store, "lobby").await.len(), 2, "readers do not wait for it");
     side.run("COMMIT").await;
     let done = one(&store, send("ada", "lobby", "n")).await.unwrap();
     assert_eq!((done.seq, done.repeated), (3, false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_but_the_locked_rooms_of_a_batch_are_written() {
+    let (_server, url, store) = store().await;
+    let rooms = ["a", "b", "c", "d"];
+    commit(&store, rooms.iter().map(|name| create("ada", name)).collect()).await;
+    let joins = ["bob", "eve"].iter().flat_map(|user| rooms.iter().map(move |name| join(user, name)));
+    assert!(commit(&store, joins.collect()).await.iter().all(Result::is_ok));
+    let side = Side::open(&url).await;
+    side.run("BEGIN; SELECT 1 FROM rooms WHERE id IN ('b', 'd') FOR UPDATE").await;
+    let batch = || {
+        vec![
+            send("ada", "a", "1"),
+            send("ada", "b", "2"),
+            // Behind the one before it, although nobody locked its room.
+            send("ada", "c", "3"),
+            send("bob", "c", "4"),
+            join("carl", "d"),
+            join("carl", "a"),
+            join("dora", "a"),
+            send("eve", "d", "5"),
+        ]
+    };
+    let began = Instant::now();
+    let results = commit(&store, batch()).await;
+    // Sends wait for the lock once, and so do the other writes.
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    let done: Vec<bool> = results.iter().map(Result::is_ok).collect();
+    assert_eq!(done, [true, false, false, true, false, false, true, false], "{results:?}");
+    let refusals: Vec<Refusal> = results.iter().filter_map(|result| result.as_ref().err().copied()).collect();
+    let (locked, behind) = (Refusal::Locked, Refusal::BehindLocked);
+    assert_eq!(refusals, [locked, behind, locked, behind, locked]);
+    side.run("COMMIT").await;
+    let again = commit(&store, batch()).await;
+    let repeated: Vec<bool> = again.iter().map(|result| result.as_ref().unwrap().repeated).collect();
+    assert_eq!(repeated, [true, false, false, true, false, false, true, false], "{again:?}");
+    for name in rooms {
+        let seqs: Vec<_> = events_of(&store, name).await.iter().map(|event| event.seq).collect();
+        assert_eq!(seqs, (1..=u64::try_from(seqs.len()).unwrap()).collect::<Vec<_>>(), "{name} has no hole");
+    }
+}
+
+fn join(actor: &str, name: &str) -> Write {
+    write(actor, &format!("join-{name}"), Action::Join { room: room(name) })
 }
 
 #[tokio::test]

@@ -194,7 +194,7 @@ impl Publisher {
         let (hub, metrics) = (scene.crowd.hub.clone(), Arc::clone(&scene.crowd.metrics));
         let service = Service::start(store, hub, Limits::default(), metrics, &scene.tasks);
         let connection = Arc::clone(&scene.crowd.connections[0]);
-        scene.crowd.hub.learn(&user(0), &[my_room(scene.room())], 1);
+        scene.crowd.hub.learn(&user(0), &[my_room(scene.room())], &[], 1);
         let request = encode_request(CODEC, &Request { id: 1, command }).into();
         Self { service, actor: Actor { scopes: Scopes::ALL, connection }, request }
     }

@@ -153,4 +153,12 @@ limits! {
     drain_deadline_ms: "milliseconds" = 20000 in 100..=600000,
         reached: "what is left is closed at once and counted as forced", metric: "hallway_connections_closed_total",
         test: "sigterm_drains_and_says_when_to_come_back";
+    /// Events that a poll of the store's tail may cover before heads are asked for instead.
+    tail_rows_max: "events" = 50000 in 1..=50000,
+        reached: "the heads of the node's streams are asked for until the cursor moves", metric: "hallway_tail_stalled",
+        test: "a_long_transaction_elsewhere_stops_nothing_and_polls_stay_cheap";
+    /// Time that the cursor of the store's tail may stand still with something behind it.
+    tail_stall_ms: "milliseconds" = 30000 in 100..=3600000,
+        reached: "the heads of the node's streams are asked for until the cursor moves", metric: "hallway_tail_stalled",
+        test: "a_long_transaction_elsewhere_stops_nothing_and_polls_stay_cheap";
 }

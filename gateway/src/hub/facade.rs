@@ -2,24 +2,32 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use hallway_protocol::event::MembershipChanged;
 use hallway_protocol::model::MyRoom;
 use hallway_protocol::{CloseCode, Epoch, RoomId, Seq, StreamId, UserId};
+use tokio::sync::oneshot;
 
+use super::changes::{PeopleWatch, RoomWatch};
 use super::connection::Join;
 use super::lane::{LaneMessage, PageForPair, SharedLane};
-use super::owner::{Attach, LogReader, Owner, OwnerMessage, attach_of_join};
+use super::owner::{Attach, ListStreams, LogReader, Owner, OwnerMessage, attach_of_join};
 use super::people::{Membership, People};
 use super::ring::RingBounds;
 use super::{Connection, ConnectionId, Inbox, LiveEvent};
 use crate::config::Limits;
 use crate::connection::Encoded;
+use crate::node::NodeId;
 use crate::tasks::Tasks;
+use crate::telemetry::labels::GapCause;
 use crate::telemetry::metrics::Metrics;
+
+/// How long a gap waits for the fast path to fill it, while there is one.
+const GAP_PATIENCE: Duration = Duration::from_millis(25);
 
 /// The way to the owners: which one orders a stream.
 pub(super) struct Owners {
@@ -65,9 +73,30 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     pub(super) log: Arc<dyn LogReader>,
     epoch: Mutex<Epoch>,
+    room_watch: OnceLock<Arc<RoomWatch>>,
+    people_watch: OnceLock<Arc<PeopleWatch>>,
+    pub(super) node: OnceLock<NodeId>,
+    /// Nothing can be hoped for from the fast path.
+    impatient: AtomicBool,
 }
 
 impl Shared {
+    /// Who wants to know what changes about rooms, if anybody does.
+    pub(super) fn room_watch(&self) -> Option<&RoomWatch> {
+        self.room_watch.get().map(|watch| &**watch)
+    }
+
+    /// How long a gap waits for the fast path to fill it.
+    pub(super) fn gap_patience(&self) -> Duration {
+        if self.impatient.load(Ordering::Relaxed) { Duration::ZERO } else { GAP_PATIENCE }
+    }
+
+    fn tell_person(&self, user: &UserId) {
+        if let Some(watch) = self.people_watch.get() {
+            watch.person(user);
+        }
+    }
+
     pub(super) fn lane_of(&self, connection: ConnectionId) -> usize {
         usize::try_from(connection.0).unwrap_or(0) % self.lanes.len()
     }
@@ -93,10 +122,17 @@ impl Shared {
     }
 }
 
+/// Where a listing of the streams held on this node goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FollowedFrom {
+    owner: usize,
+    slot: u32,
+}
+
 /// Who follows what on this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Hub {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Hub {
@@ -126,6 +162,10 @@ impl Hub {
             metrics,
             log,
             epoch: Mutex::new(epoch),
+            room_watch: OnceLock::new(),
+            people_watch: OnceLock::new(),
+            node: OnceLock::new(),
+            impatient: AtomicBool::new(false),
         });
         for lane in &shared.lanes {
             tasks.spawn(Arc::clone(lane).run(tasks.clone()));
@@ -166,11 +206,93 @@ impl Hub {
         }
     }
 
+    /// The same for who can wait only so long: where an owner stays full it gets the heads. Says whether all took the events.
+    pub async fn publish_within(&self, events: Vec<Arc<LiveEvent>>, wait_max: Duration) -> bool {
+        let until = Instant::now() + wait_max;
+        let mut all = true;
+        for (owner, events) in self.shared.owners.shares(events, |event| event.stream()) {
+            let heads = events.iter().map(|event| (event.stream().clone(), event.seq())).collect();
+            let taken = tokio::time::timeout_at(until.into(), owner.send(OwnerMessage::Committed(events))).await;
+            if taken.is_err() {
+                owner.push(OwnerMessage::Heads(heads, GapCause::Event));
+                all = false;
+            }
+        }
+        all
+    }
+
     /// Someone says how far streams have come; what is missing is read from the log.
     pub fn heads(&self, heads: Vec<(StreamId, Seq)>) {
+        self.heads_because(heads, GapCause::Head);
+    }
+
+    /// The same, as the store's tail has it.
+    pub fn tail_heads(&self, heads: Vec<(StreamId, Seq)>) {
+        self.heads_because(heads, GapCause::Tail);
+    }
+
+    fn heads_because(&self, heads: Vec<(StreamId, Seq)>, cause: GapCause) {
         for (owner, heads) in self.shared.owners.shares(heads, |(stream, _)| stream) {
-            owner.push(OwnerMessage::Heads(heads));
+            owner.push(OwnerMessage::Heads(heads, cause));
         }
+    }
+
+    /// From now on it is noted what changes about rooms.
+    #[must_use]
+    pub fn watch_rooms(&self) -> Arc<RoomWatch> {
+        Arc::clone(self.shared.room_watch.get_or_init(Arc::default))
+    }
+
+    /// From now on it is noted who comes and goes.
+    #[must_use]
+    pub fn watch_people(&self) -> Arc<PeopleWatch> {
+        Arc::clone(self.shared.people_watch.get_or_init(Arc::default))
+    }
+
+    /// Rooms that have readers here.
+    pub async fn followed_rooms(&self) -> Vec<RoomId> {
+        let mut rooms = Vec::new();
+        for owner in &self.shared.owners.inboxes {
+            let (reply, answer) = tokio::sync::oneshot::channel();
+            owner.push(OwnerMessage::Followed(reply));
+            // An owner that ended follows nothing.
+            rooms.extend(answer.await.unwrap_or_default());
+        }
+        rooms
+    }
+
+    /// Everybody who is connected here.
+    #[must_use]
+    pub fn people(&self) -> Vec<UserId> {
+        self.shared.people.everybody()
+    }
+
+    /// How many connections a person has here.
+    #[must_use]
+    pub fn connections_of(&self, user: &UserId) -> usize {
+        self.shared.people.connection_count(user)
+    }
+
+    /// Whether the fast path between nodes works: while it does not, no gap waits for it.
+    pub fn set_fast_path(&self, works: bool) {
+        self.shared.impatient.store(!works, Ordering::Relaxed);
+    }
+
+    /// Some of the streams that are held on this node, at most `slots`, and where to go on. Begin with the default. Nobody is
+    /// held up by it for longer than so many names take to copy. `None` when the node is stopping.
+    pub async fn followed(&self, from: FollowedFrom, slots: u32) -> Option<(Vec<StreamId>, Option<FollowedFrom>)> {
+        let owner = self.shared.owners.inboxes.get(from.owner)?;
+        let (reply, answer) = oneshot::channel();
+        owner.push(OwnerMessage::List(ListStreams { from_slot: from.slot, slots, reply }));
+        let (streams, next_slot) = answer.await.ok()?;
+        let next = match next_slot {
+            Some(slot) => Some(FollowedFrom { slot, ..from }),
+            None if from.owner + 1 < self.shared.owners.inboxes.len() => {
+                Some(FollowedFrom { owner: from.owner + 1, slot: 0 })
+            }
+            None => None,
+        };
+        Some((streams, next))
     }
 
     /// First step of a hello, before anything is read: from now on nothing that concerns this person is missed. `false`
@@ -180,14 +302,15 @@ impl Hub {
         if !self.shared.people.enter(connection, self.shared.limits.user_connections_max) {
             return false;
         }
+        self.shared.tell_person(&connection.user);
         let stream = StreamId::User(connection.user.clone());
         self.shared.owners.of(&stream).push(OwnerMessage::Enter(stream.clone()));
         true
     }
 
     /// Second step, after the snapshot was read.
-    pub fn learn(&self, user: &UserId, rooms: &[MyRoom], user_head: Seq) {
-        self.shared.people.learn_rooms(user, rooms, user_head);
+    pub fn learn(&self, user: &UserId, rooms: &[MyRoom], muted: &[RoomId], user_head: Seq) {
+        self.shared.people.learn_rooms(user, rooms, muted, user_head);
         let stream = StreamId::User(user.clone());
         self.shared.owners.of(&stream).push(OwnerMessage::Seed(stream.clone(), user_head));
     }
@@ -225,6 +348,7 @@ impl Hub {
     pub fn leave(&self, connection: &Connection) {
         connection.mark_closed();
         self.shared.people.leave(&connection.user, connection.id);
+        self.shared.tell_person(&connection.user);
         self.shared.lane(connection.id).push(LaneMessage::Forget(connection.id));
     }
 

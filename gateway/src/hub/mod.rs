@@ -20,8 +20,9 @@
 //! **Invariant:** nothing here waits for a client.
 //!
 //! Reading order: `event`, `ring`, `owner` (with its pure `sequencer`), `lane` (with its pure `pairs`), `connection`,
-//! `people` (with `room_keys`), `facade`.
+//! `people` (with `room_keys`), `changes` (what those above take), `facade`.
 
+mod changes;
 mod connection;
 mod event;
 mod facade;
@@ -29,14 +30,16 @@ mod inbox;
 mod lane;
 mod owner;
 mod people;
+mod revocations;
 mod ring;
 mod room_keys;
 
-pub use connection::{Behind, Connection, ConnectionId};
+pub use changes::{ChangedPeople, ChangedRooms, PeopleWatch, RoomWatch};
+pub use connection::{About, Behind, Connection, ConnectionId};
 pub use event::LiveEvent;
-pub use facade::Hub;
+pub use facade::{FollowedFrom, Hub};
 pub use inbox::Inbox;
 pub use lane::{LaneMessage, PageForPair};
 pub use owner::{Attach, LogPage, LogRead, LogReader};
-pub use people::Membership;
+pub use people::{Membership, MuteHeard};
 pub use ring::Ring;

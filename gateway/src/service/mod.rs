@@ -1,18 +1,22 @@
 //! The use cases: the only place where hub and store meet. Knows no socket.
 //!
-//! `command` answers one command of an identified person. Writes go through `writer` (group commit, then publish, then
+//! `command` answers one command of an identified person, with `people` for acts on people. Writes go through `writer` (group commit, then publish, then
 //! acknowledge), reads of the log through `reader` (what many want at once is read once), a hello or sync through `sync`
-//! (plan in `sync_plan`, pure), read markers through `marks`. `upkeep` probes the store, follows its tail and trims it.
+//! (plan in `sync_plan`, pure), read markers through `marks`. `tail` probes the store and follows what it committed (when
+//! to ask what is decided in `tail/plan`, pure), `upkeep` trims it.
 //!
 //! **Invariant:** persist, then publish, then acknowledge; a publisher that hangs up takes nothing along.
 
 mod answers;
 mod command;
 mod marks;
+mod parking;
+mod people;
 mod reader;
 mod rooms;
 mod sync;
 mod sync_plan;
+mod tail;
 mod upkeep;
 mod writer;
 
@@ -20,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use hallway_store::Store;
+use tokio::sync::Notify;
 
 use crate::config::Limits;
 use crate::hub::Hub;
@@ -48,6 +53,7 @@ struct Inner {
     limits: Limits,
     metrics: Arc<Metrics>,
     store_up: Arc<AtomicBool>,
+    tail_poke: Notify,
 }
 
 impl Service {
@@ -58,7 +64,9 @@ impl Service {
         let marks = Marks::start(Arc::clone(&store), hub.clone(), &limits, tasks);
         let store_up = Arc::new(AtomicBool::new(true));
         metrics.store_up.set(1);
-        Self { inner: Arc::new(Inner { store, hub, writer, marks, limits, metrics, store_up }) }
+        Self {
+            inner: Arc::new(Inner { store, hub, writer, marks, limits, metrics, store_up, tail_poke: Notify::new() }),
+        }
     }
 
     /// The hub, for sessions.

@@ -1,17 +1,14 @@
-//! What a node does for its store while nobody asks: probe it, follow its tail, trim it.
+//! What a node does for its store while nobody asks: follow its tail (`tail`), and trim it.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hallway_store::{StoreError, TailCursor};
-use tracing::{error, info, warn};
+use tracing::warn;
 
 use super::Service;
 use crate::auth::now_ms;
 use crate::tasks::Tasks;
 
-/// How often the store is probed and its tail read.
-const TAIL_PERIOD: Duration = Duration::from_millis(500);
 /// How often old nonces and old events are looked for.
 const TRIM_PERIOD: Duration = Duration::from_secs(60);
 /// Streams trimmed in one round.
@@ -38,44 +35,6 @@ impl Service {
         Ok(())
     }
 
-    /// The tail makes delivery exact: a commit whose publisher died, or that nobody was told of, is found here.
-    async fn follow_tail(&self, mut cursor: TailCursor, tasks: Tasks) {
-        let timeout = Duration::from_millis(self.inner.limits.store_timeout_ms);
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(TAIL_PERIOD) => {}
-                () = tasks.stopped() => return,
-            }
-            let tail = tokio::time::timeout(timeout, self.inner.store.tail(cursor)).await;
-            let probe = match tail {
-                Ok(Ok(tail)) => {
-                    self.inner.hub.set_epoch(&tail.epoch);
-                    cursor = tail.next;
-                    if !tail.heads.is_empty() {
-                        self.inner.hub.heads(tail.heads);
-                    }
-                    matches!(tokio::time::timeout(timeout, self.inner.store.probe()).await, Ok(Ok(())))
-                }
-                Ok(Err(error)) => {
-                    warn!(%error, "the store's tail cannot be read");
-                    false
-                }
-                Err(_) => false,
-            };
-            self.note_store(probe);
-        }
-    }
-
-    fn note_store(&self, up: bool) {
-        let was_up = self.inner.store_up.swap(up, Ordering::Relaxed);
-        self.inner.metrics.store_up.set(i64::from(up));
-        match (was_up, up) {
-            (true, false) => error!("the store does not answer: not ready"),
-            (false, true) => info!("the store answers again: ready"),
-            _ => {}
-        }
-    }
-
     async fn trim_loop(&self, max_age_hours: u64, tasks: Tasks) {
         loop {
             tokio::select! {
@@ -83,6 +42,11 @@ impl Service {
                 () = tasks.stopped() => return,
             }
             while let Ok(true) = self.inner.store.trim_nonces().await {
+                if tasks.is_stopped() {
+                    return;
+                }
+            }
+            while let Ok(true) = self.inner.store.trim_records().await {
                 if tasks.is_stopped() {
                     return;
                 }

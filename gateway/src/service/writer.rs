@@ -1,17 +1,19 @@
-//! Group commit: one batch at a time, no timer. While a batch is being committed, the next one gathers.
+//! Group commit: one batch at a time, no timer. While a batch is being committed, the next one gathers. Writes that someone
+//! else's lock in the store holds up wait apart (`parking`, pure), and are tried again beside the batches.
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hallway_protocol::{ErrorBody, ErrorCode, EventBody, StreamId};
-use hallway_store::{BATCH_MAX_WRITES, CommitBatch, Committed, Store, StoreError, Write};
+use hallway_protocol::{ErrorBody, ErrorCode, EventBody, StreamId, UserId};
+use hallway_store::{BATCH_MAX_WRITES, CommitBatch, Committed, Refusal, Store, StoreError, Write};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
 use super::answers;
+use super::parking::{Admit, Keyed, Left, Parking, split_behind};
 use crate::config::Limits;
 use crate::hub::{Hub, LiveEvent};
 use crate::tasks::Tasks;
@@ -25,11 +27,14 @@ const HEADS_RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// A batch that failed after this share of the store's time-out was left waiting.
 const LEFT_WAITING_SHARE: u32 = 3;
 
+/// Pause between two attempts with writes whose rooms are locked. The store waits for the lock in each.
+const PARKED_PAUSE: Duration = Duration::from_millis(20);
+
 /// What became of a part of a batch.
 enum Part {
-    /// Everybody has an answer.
-    Settled,
-    /// The same, but the store let them wait for it in vain.
+    /// Everybody has an answer, but for those that the store left out because of a lock.
+    Settled(Vec<Left<Entry>>),
+    /// Everybody has an answer, but the store let them wait for it in vain.
     LeftWaiting,
     /// Refused as a whole, and more than one: to be halved.
     Refused(Vec<Entry>),
@@ -40,8 +45,32 @@ pub(super) type Written = Result<Committed, ErrorBody>;
 
 struct Entry {
     write: Write,
+    /// Of the write's action.
+    stream: StreamId,
     queued_at: Instant,
     reply: oneshot::Sender<Written>,
+}
+
+impl Keyed for Entry {
+    type Room = StreamId;
+    type Actor = UserId;
+
+    fn room(&self) -> &StreamId {
+        &self.stream
+    }
+
+    fn actor(&self) -> &UserId {
+        &self.write.actor
+    }
+}
+
+/// What became of a batch.
+#[derive(Default)]
+struct Outcome {
+    /// The store let it wait in vain.
+    is_left_waiting: bool,
+    /// What the store left out because of a lock, in order: these have no answer yet.
+    left: Vec<Left<Entry>>,
 }
 
 /// The way to the writer task.
@@ -67,6 +96,7 @@ impl Writer {
             store_timeout: Duration::from_millis(limits.store_timeout_ms),
             tasks: tasks.clone(),
             late: Arc::new(tokio::sync::Semaphore::new(LATE_BATCHES_MAX)),
+            parking: Arc::new(Mutex::new(Parking::new(usize::try_from(limits.writer_queue_max).unwrap_or(usize::MAX)))),
         };
         tasks.spawn(task.run(entries));
         Self { queue }
@@ -75,13 +105,10 @@ impl Writer {
     /// Queues a write, in the order of the calls. The answer comes through the receiver; dropping it takes nothing back.
     pub(super) fn submit(&self, write: Write) -> Result<oneshot::Receiver<Written>, ErrorBody> {
         let (reply, answer) = oneshot::channel();
-        let entry = Entry { write, queued_at: Instant::now(), reply };
+        let entry = Entry { stream: write.action.stream(), write, queued_at: Instant::now(), reply };
         match self.queue.try_send(entry) {
             Ok(()) => Ok(answer),
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                let message = "too many writes are waiting for the store; nothing was written: try again";
-                Err(ErrorBody::new(ErrorCode::Overloaded, message).retry_after(200))
-            }
+            Err(mpsc::error::TrySendError::Full(_)) => Err(overloaded()),
             Err(mpsc::error::TrySendError::Closed(_)) => {
                 Err(ErrorBody::new(ErrorCode::ShuttingDown, "the node is stopping: reconnect and repeat"))
             }
@@ -98,6 +125,8 @@ struct WriterTask {
     store_timeout: Duration,
     tasks: Tasks,
     late: Arc<tokio::sync::Semaphore>,
+    /// Writes that wait for locked rooms.
+    parking: Arc<Mutex<Parking<Entry>>>,
 }
 
 impl WriterTask {
@@ -110,10 +139,61 @@ impl WriterTask {
                 // Sessions end first; what they handed over was taken by the arm above.
                 () = self.tasks.stopped() => entries.close(),
             }
-            if self.write(std::mem::take(&mut batch)).await {
+            let batch = self.admit(std::mem::take(&mut batch));
+            let outcome = self.write(batch, self.wait_max).await;
+            if outcome.is_left_waiting {
                 self.refuse_waiting(&mut entries);
             }
+            if !outcome.left.is_empty() {
+                self.parking().put_back(outcome.left, Instant::now());
+            }
+            self.try_parked();
         }
+    }
+
+    fn parking(&self) -> MutexGuard<'_, Parking<Entry>> {
+        self.parking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those that need not wait behind a locked room.
+    fn admit(&self, batch: Vec<Entry>) -> Vec<Entry> {
+        let now = Instant::now();
+        let mut goes = Vec::with_capacity(batch.len());
+        let mut parking = self.parking();
+        for entry in batch {
+            match parking.admit(entry, now) {
+                Admit::Go(entry) => goes.push(entry),
+                Admit::Parked => {}
+                Admit::Full(entry) => {
+                    let _ = entry.reply.send(Err(overloaded()));
+                }
+            }
+        }
+        goes
+    }
+
+    /// Tries what waits for locked rooms again, beside the batches, until nothing waits any more.
+    fn try_parked(&self) {
+        let begun = self.parking().try_again(BATCH_MAX_WRITES, Instant::now());
+        let Some(mut parked) = begun else { return };
+        let this = self.clone();
+        // An attempt takes up to a third of what may be waited in all: the answer comes in time.
+        let wait_max = self.wait_max * 2 / 3;
+        self.tasks.spawn(async move {
+            loop {
+                this.metrics.writes_parked.set(i64::try_from(this.parking().len()).unwrap_or(i64::MAX));
+                let keys = parked.iter().map(|entry| (entry.room().clone(), entry.actor().clone())).collect();
+                let outcome = this.write(parked, wait_max).await;
+                this.parking().tried(keys, outcome.left, Instant::now());
+                tokio::time::sleep(PARKED_PAUSE).await;
+                let next = this.parking().try_again(BATCH_MAX_WRITES, Instant::now());
+                match next {
+                    Some(next) => parked = next,
+                    None => break,
+                }
+            }
+            this.metrics.writes_parked.set(i64::try_from(this.parking().len()).unwrap_or(i64::MAX));
+        });
     }
 
     /// What queued up behind a batch that the store left waiting is told now: after a second wait of that length the
@@ -125,22 +205,24 @@ impl WriterTask {
         }
     }
 
-    /// Commits a batch; one that the store refuses for its data is halved until the culprit stands alone. Says whether
-    /// the store left it waiting.
-    async fn write(&self, batch: Vec<Entry>) -> bool {
+    /// Commits a batch; one that the store refuses for its data is halved until the culprit stands alone.
+    async fn write(&self, batch: Vec<Entry>, wait_max: Duration) -> Outcome {
+        let mut outcome = Outcome::default();
         let mut parts = VecDeque::from([batch]);
         while let Some(part) = parts.pop_front() {
-            let part = self.drop_overdue(part);
+            let (part, behind) = split_behind(self.drop_overdue(part, wait_max), &outcome.left);
+            outcome.left.extend(behind);
             if part.is_empty() {
                 continue;
             }
             match self.write_part(part).await {
-                Part::Settled => {}
+                Part::Settled(locked) => outcome.left.extend(locked),
                 Part::LeftWaiting => {
                     for part in parts {
                         refuse(part, &answers::unavailable());
                     }
-                    return true;
+                    outcome.is_left_waiting = true;
+                    return outcome;
                 }
                 Part::Refused(mut first) => {
                     let second = first.split_off(first.len() / 2);
@@ -149,12 +231,12 @@ impl WriterTask {
                 }
             }
         }
-        false
+        outcome
     }
 
-    fn drop_overdue(&self, part: Vec<Entry>) -> Vec<Entry> {
+    fn drop_overdue(&self, part: Vec<Entry>, wait_max: Duration) -> Vec<Entry> {
         let (in_time, overdue): (Vec<_>, Vec<_>) =
-            part.into_iter().partition(|entry| entry.queued_at.elapsed() <= self.wait_max);
+            part.into_iter().partition(|entry| entry.queued_at.elapsed() <= wait_max);
         for entry in overdue {
             let _ = entry.reply.send(Err(answers::unavailable()));
         }
@@ -163,7 +245,7 @@ impl WriterTask {
 
     async fn write_part(&self, part: Vec<Entry>) -> Part {
         let writes: Vec<Write> = part.iter().map(|entry| entry.write.clone()).collect();
-        let streams: Vec<StreamId> = writes.iter().map(|write| StreamId::Room(write.action.room().clone())).collect();
+        let streams: Vec<StreamId> = writes.iter().map(|write| write.action.stream()).collect();
         self.metrics.commit_batch_writes.record(writes.len());
         let begun = Instant::now();
         let store = Arc::clone(&self.store);
@@ -172,7 +254,7 @@ impl WriterTask {
         let result = tokio::time::timeout(self.store_timeout, &mut commit).await;
         self.metrics.commit_duration.record(begun.elapsed());
         match result {
-            Ok(Ok(batch)) => self.acknowledge(part, batch).await,
+            Ok(Ok(batch)) => return Part::Settled(self.acknowledge(part, batch).await),
             Ok(Err(StoreError::Refused(cause))) => {
                 if part.len() > 1 {
                     return Part::Refused(part);
@@ -197,19 +279,26 @@ impl WriterTask {
                 return Part::LeftWaiting;
             }
         }
-        Part::Settled
+        Part::Settled(Vec::new())
     }
 
-    async fn acknowledge(&self, part: Vec<Entry>, batch: CommitBatch) {
+    /// Publishes, then answers. Says what was left out because of a lock.
+    async fn acknowledge(&self, part: Vec<Entry>, batch: CommitBatch) -> Vec<Left<Entry>> {
         self.hub.set_epoch(&batch.epoch);
         let results = self.publish(batch).await;
+        let mut left = Vec::new();
         for (entry, result) in part.into_iter().zip(results) {
-            // A publisher that hung up does not read its answer; the event is out all the same.
-            let _ = entry.reply.send(result.map_err(answers::refusal));
+            match result {
+                Err(Refusal::Locked) => left.push(Left { write: entry, is_locked: true }),
+                Err(Refusal::BehindLocked) => left.push(Left { write: entry, is_locked: false }),
+                // A publisher that hung up does not read its answer; the event is out all the same.
+                result => drop(entry.reply.send(result.map_err(answers::refusal))),
+            }
         }
+        left
     }
 
-    async fn publish(&self, batch: CommitBatch) -> Vec<Result<Committed, hallway_store::Refusal>> {
+    async fn publish(&self, batch: CommitBatch) -> Vec<Result<Committed, Refusal>> {
         let mut events = Vec::new();
         let mut results = batch.results;
         for committed in results.iter_mut().flatten() {
@@ -271,6 +360,11 @@ impl WriterTask {
             }
         }
     }
+}
+
+fn overloaded() -> ErrorBody {
+    let message = "too many writes are waiting for the store; nothing was written: try again";
+    ErrorBody::new(ErrorCode::Overloaded, message).retry_after(200)
 }
 
 fn refuse(part: Vec<Entry>, error: &ErrorBody) {

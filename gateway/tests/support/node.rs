@@ -112,6 +112,11 @@ impl TestNode {
         format!("ws://{}/v1/ws", self.node.address)
     }
 
+    /// The node's service, for what no client can do.
+    pub(crate) fn service(&self) -> &hallway_gateway::service::Service {
+        self.node.service()
+    }
+
     /// A token with all scopes for an hour.
     pub(crate) fn token(&self, user: &str) -> String {
         mint(SECRET, user, Duration::from_secs(3600)).unwrap()

@@ -4,6 +4,9 @@
 //! of a stored function and so its own transaction; a write goes into the earliest run that keeps it behind every earlier
 //! write of the same room or by the same person. Most batches are one run, and hardly any are more than three.
 //!
+//! A run that waited in vain for a lock is tried once more without the writes of the locked rooms (`locked`, pure), which are
+//! answered [`Refusal::Locked`]: who waits for someone else's lock waits alone.
+//!
 //! **Invariant:** when a later run fails, the whole batch is of unknown outcome: earlier runs are committed. Repeating it is
 //! safe, because every write carries a nonce.
 
@@ -11,20 +14,25 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use hallway_protocol::event::MessageCreated;
-use hallway_protocol::{Epoch, Event, EventBody, Message, MessageId, StreamId, UserId};
+use hallway_protocol::{Epoch, Event, EventBody, Message, MessageId, RoomId, StreamId, UserId};
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use super::connection::{Connections, Kind};
+use super::locked::Waiting;
 use super::rows::{corrupt, signed, unsigned};
 use super::{statements, words};
 use crate::{
     Action, BATCH_MAX_WRITES, CommitBatch, Committed, Mark, MarkBatch, MarkResult, REACTIONS_MAX_PER_MESSAGE, Refusal,
     StoreError, USER_ROOMS_MAX, Write,
 };
+
+/// How often a run is tried while it meets rooms that someone else has locked. Each attempt may wait for the lock time-out.
+const LOCK_ATTEMPTS_MAX: usize = 2;
 
 type Answer = Result<Committed, Refusal>;
 
@@ -47,6 +55,14 @@ impl Answers {
             }
         }
     }
+
+    /// These wait: for their own room, or behind one that does.
+    fn wait(&mut self, writes: &[usize], batch: &[Write], waiting: &Waiting<'_>) {
+        for index in writes {
+            let is_locked = waiting.is_locked(&batch[*index]);
+            self.results[*index] = Some(Err(if is_locked { Refusal::Locked } else { Refusal::BehindLocked }));
+        }
+    }
 }
 
 pub(super) async fn commit(connections: &Connections, batch: Vec<Write>) -> Result<CommitBatch, StoreError> {
@@ -54,12 +70,9 @@ pub(super) async fn commit(connections: &Connections, batch: Vec<Write>) -> Resu
         return Err(StoreError::Refused(format!("a batch has at most {BATCH_MAX_WRITES} writes").into()));
     }
     let mut answers = Answers { epoch: None, results: batch.iter().map(|_| None).collect() };
+    let mut waiting = Waiting::default();
     for (number, run) in runs(&batch).into_iter().enumerate() {
-        let outcome = if number % 2 == 0 {
-            send(connections, &batch, run, &mut answers).await
-        } else {
-            act(connections, &batch, &run, &mut answers).await
-        };
+        let outcome = carry_out(connections, &batch, number % 2 == 0, run, &mut answers, &mut waiting).await;
         outcome.map_err(|error| if answers.epoch.is_some() { unknown(error) } else { error })?;
     }
     let epoch = match answers.epoch {
@@ -68,6 +81,61 @@ pub(super) async fn commit(connections: &Connections, batch: Vec<Write>) -> Resu
     };
     let results = answers.results.into_iter().map(|answer| answer.ok_or_else(|| corrupt("a write got no answer")));
     Ok(CommitBatch { epoch, results: results.collect::<Result<_, _>>()? })
+}
+
+/// Carries out a run; what is locked is left out, and answered so.
+async fn carry_out<'a>(
+    connections: &Connections,
+    batch: &'a [Write],
+    is_sends: bool,
+    run: Vec<usize>,
+    answers: &mut Answers,
+    waiting: &mut Waiting<'a>,
+) -> Result<(), StoreError> {
+    let (mut run, behind) = waiting.split(batch, run);
+    answers.wait(&behind, batch, waiting);
+    for _ in 0..LOCK_ATTEMPTS_MAX {
+        let outcome = if is_sends {
+            send(connections, batch, run.clone(), answers).await
+        } else {
+            act(connections, batch, &run, answers).await
+        };
+        match outcome {
+            Err(error) if is_lock_timeout(&error) => tracing::debug!(%error, "a batch waited in vain for a lock"),
+            other => return other,
+        }
+        run.retain(|index| answers.results[*index].is_none());
+        waiting.lock(locked_rooms(connections, batch, &run).await?);
+        let (on, behind) = waiting.split(batch, run);
+        answers.wait(&behind, batch, waiting);
+        run = on;
+    }
+    answers.wait(&run, batch, waiting);
+    Ok(())
+}
+
+/// Which rooms of a run someone else has locked at this moment. Waits for nobody.
+async fn locked_rooms<'a>(
+    connections: &Connections,
+    batch: &'a [Write],
+    run: &[usize],
+) -> Result<Vec<&'a str>, StoreError> {
+    let mut rooms: Vec<&'a str> =
+        run.iter().filter_map(|index| batch[*index].action.room().map(RoomId::as_str)).collect();
+    rooms.sort_unstable();
+    rooms.dedup();
+    // Nothing is written, so it can be asked again like a read.
+    let rows = connections.run(Kind::Read, statements::LOCKED_ROOMS, &[&rooms]).await?;
+    let locked: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    rooms.retain(|room| locked.iter().any(|other| other == room));
+    Ok(rooms)
+}
+
+/// The server gave up waiting for a row that someone else has locked: nothing of the statement was done.
+fn is_lock_timeout(error: &StoreError) -> bool {
+    let StoreError::Unavailable(cause) = error else { return false };
+    let code = cause.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
+    code == Some(&SqlState::LOCK_NOT_AVAILABLE)
 }
 
 /// Something of the batch is committed already.

@@ -10,8 +10,10 @@
 //!
 //! **Invariant:** rooms are locked before users, each in the order of their ids; read markers last, by room and user.
 
+mod audiences;
 mod commit;
 mod connection;
+mod locked;
 mod migrations;
 mod options;
 mod people;
@@ -27,9 +29,9 @@ use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
 pub use options::PostgresOptions;
 
 use crate::{
-    AuditPage, AuditQuery, BanQuery, BansPage, CommitBatch, ConnectState, Durability, Ending, HeadBatch, HistoryQuery,
-    Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, PageBatch, PageRequest, People, RoomQuery, RoomView,
-    Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor, Upkeep, Write,
+    AudienceBatch, AuditPage, AuditQuery, BanQuery, BansPage, CommitBatch, ConnectState, Durability, Ending, HeadBatch,
+    HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, PageBatch, PageRequest, People,
+    RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor, Upkeep, Write,
 };
 use connection::{Connections, Kind};
 
@@ -99,6 +101,10 @@ impl Rooms for PostgresStore {
 
     async fn history(&self, user: &UserId, query: HistoryQuery) -> Result<Option<MessagesPage>, StoreError> {
         reads::history(&self.connections, user, query).await
+    }
+
+    async fn audiences(&self, rooms: Vec<RoomId>, members_max: u32) -> Result<AudienceBatch, StoreError> {
+        audiences::audiences(&self.connections, rooms, members_max).await
     }
 }
 

@@ -9,7 +9,7 @@ use super::rows::{corrupt, event, info, message, role, signed, unsigned};
 use super::statements;
 use crate::{
     ConnectState, HeadBatch, HistoryFrom, HistoryQuery, MemberQuery, MembersPage, MessagesPage, Page, PageBatch,
-    PageRequest, RoomQuery, RoomView, RoomsPage, StoreError, StreamHead, Tail, TailCursor,
+    PageRequest, RoomQuery, RoomView, RoomsPage, StoreError, StreamHead, TAIL_MAX_ROWS, Tail, TailCursor,
 };
 
 /// The room and the user that a stream belongs to, one of them.
@@ -70,18 +70,22 @@ pub(super) async fn heads(connections: &Connections, streams: Vec<StreamId>) -> 
 
 pub(super) async fn tail(connections: &Connections, cursor: TailCursor) -> Result<Tail, StoreError> {
     let rows = match cursor.0 {
-        Some(tx) => connections.run(Kind::Read, statements::TAIL, &[&tx.to_string()]).await?,
+        Some(tx) => {
+            connections.run(Kind::Read, statements::TAIL, &[&tx.to_string(), &(signed(TAIL_MAX_ROWS) + 1)]).await?
+        }
         None => connections.run(Kind::Read, statements::TAIL_START, &[]).await?,
     };
     let epoch = epoch_of(&rows)?;
     let next = rows.first().map(|row| row.get::<_, &str>(1).parse()).transpose().map_err(corrupt)?;
     let mut heads = Vec::with_capacity(rows.len());
+    let mut covered = 0;
     for row in &rows {
         if let Some(stream) = row.get::<_, Option<&str>>(2) {
             heads.push((stream.parse()?, unsigned(row.get(3))));
+            covered += unsigned(row.get(4));
         }
     }
-    Ok(Tail { epoch, next: TailCursor(next), heads })
+    Ok(Tail { epoch, next: TailCursor(next), heads, rows: covered })
 }
 
 pub(super) async fn connect(connections: &Connections, user: &UserId) -> Result<ConnectState, StoreError> {

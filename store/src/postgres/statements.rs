@@ -25,6 +25,11 @@ statements! {
     /// Moves read markers.
     MARK_READ = "SELECT hallway_mark_read_v1($1, $2, $3)::text";
 
+    /// Which of these rooms someone else has locked at this moment.
+    LOCKED_ROOMS = "WITH free AS MATERIALIZED ( \
+            SELECT id FROM rooms WHERE id = ANY ($1::text[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED) \
+        SELECT id FROM rooms WHERE id = ANY ($1::text[]) AND id NOT IN (SELECT id FROM free)";
+
     /// Events after positions: streams, their rooms and users (one is null), positions, limits.
     PAGES = concat!(
         "SELECT meta.epoch, q.ord, coalesce(h.first_seq, 1), coalesce(h.last_seq, 0), \
@@ -53,11 +58,14 @@ statements! {
             (SELECT first_seq, last_seq FROM rooms WHERE rooms.id = q.room LIMIT 1) UNION ALL \
             (SELECT first_seq, last_seq FROM users WHERE users.id = q.user_id LIMIT 1)) h ON true \
         ORDER BY q.ord";
-    /// Heads of the streams that were written to since a cursor, and the next cursor, of one snapshot.
-    TAIL = "SELECT meta.epoch, pg_snapshot_xmin(pg_current_snapshot())::text, t.stream, t.seq FROM meta \
-        LEFT JOIN (SELECT stream, max(seq) AS seq FROM events WHERE tx >= $1::text::xid8 GROUP BY stream) t ON true";
+    /// Heads of the streams that were written to since a cursor, the next cursor, and how many events were looked at, of one
+    /// snapshot. It looks at a bounded number of events: a cursor that stands still leaves more and more behind it.
+    TAIL = "SELECT meta.epoch, pg_snapshot_xmin(pg_current_snapshot())::text, t.stream, t.seq, t.size FROM meta \
+        LEFT JOIN (SELECT e.stream, max(e.seq) AS seq, count(*) AS size \
+            FROM (SELECT stream, seq FROM events WHERE tx >= $1::text::xid8 LIMIT $2) e GROUP BY e.stream) t ON true";
     /// A cursor that starts at now.
-    TAIL_START = "SELECT meta.epoch, pg_snapshot_xmin(pg_current_snapshot())::text, NULL::text, NULL::bigint FROM meta";
+    TAIL_START = "SELECT meta.epoch, pg_snapshot_xmin(pg_current_snapshot())::text, NULL::text, NULL::bigint, \
+        NULL::bigint FROM meta";
 
     /// A user's stream and rooms.
     CONNECT = "WITH known AS (INSERT INTO users (id) VALUES ($1) ON CONFLICT DO NOTHING) \
@@ -108,6 +116,16 @@ statements! {
             ORDER BY messages.seq LIMIT $4) m ON true \
         WHERE mine.room = $2 AND mine.user_id = $1 ORDER BY m.seq"
     );
+
+    /// Members of rooms, at most so many of each.
+    AUDIENCES = "SELECT meta.epoch, coalesce(r.last_seq, 0), p.people FROM unnest($1::text[]) WITH ORDINALITY AS q(room, ord) \
+        CROSS JOIN meta \
+        LEFT JOIN rooms r ON r.id = q.room \
+        LEFT JOIN LATERAL ( \
+            SELECT array_agg(few.user_id) AS people FROM ( \
+                SELECT members.user_id FROM members WHERE members.room = q.room \
+                ORDER BY members.user_id LIMIT $2) few) p ON true \
+        ORDER BY q.ord";
 
     /// The cheapest question.
     PROBE = "SELECT 1";

@@ -8,6 +8,7 @@
 //!
 //! **Invariant:** a job that fails is rolled back and leaves the writer fit for the next one.
 
+mod audiences;
 mod batch;
 mod commit;
 mod events;
@@ -33,9 +34,10 @@ use self::readers::Readers;
 use self::writer::Writer;
 use crate::error::Cause;
 use crate::{
-    AuditPage, AuditQuery, BATCH_MAX_WRITES, BanQuery, BansPage, CommitBatch, ConnectState, Durability, Ending,
-    HeadBatch, HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, PageBatch, PageRequest,
-    People, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor, Upkeep, Write,
+    AudienceBatch, AuditPage, AuditQuery, BATCH_MAX_WRITES, BanQuery, BansPage, CommitBatch, ConnectState, Durability,
+    Ending, HeadBatch, HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, PageBatch,
+    PageRequest, People, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor, Upkeep,
+    Write,
 };
 
 mod migrations {
@@ -202,7 +204,9 @@ impl Log for SqliteStore {
     async fn tail(&self, cursor: TailCursor) -> Result<Tail, StoreError> {
         // The one writer is in this process: what it committed, its caller already knows.
         self.readers
-            .run(move |connection| Ok(Tail { epoch: life::epoch(connection)?, next: cursor, heads: Vec::new() }))
+            .run(move |connection| {
+                Ok(Tail { epoch: life::epoch(connection)?, next: cursor, heads: Vec::new(), rows: 0 })
+            })
             .await
     }
 }
@@ -232,6 +236,10 @@ impl Rooms for SqliteStore {
     async fn history(&self, user: &UserId, query: HistoryQuery) -> Result<Option<MessagesPage>, StoreError> {
         let user = user.clone();
         self.readers.run(move |connection| reads::history(connection, &user, &query)).await
+    }
+
+    async fn audiences(&self, rooms: Vec<RoomId>, members_max: u32) -> Result<AudienceBatch, StoreError> {
+        self.readers.run(move |connection| audiences::audiences(connection, &rooms, members_max)).await
     }
 }
 

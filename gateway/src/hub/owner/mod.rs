@@ -22,8 +22,8 @@ use hallway_protocol::event::MembershipChanged;
 use hallway_protocol::frame::{Reset, ResetReason};
 use hallway_protocol::{Epoch, EventBody, Seq, StreamId};
 
-pub(in crate::hub) use self::messages::OwnerMessage;
 pub use self::messages::{Attach, LogPage, LogRead, LogReader};
+pub(in crate::hub) use self::messages::{ListStreams, OwnerMessage};
 use self::readers::Readers;
 use self::sequencer::Sequencer;
 use super::connection::Join;
@@ -31,11 +31,10 @@ use super::facade::Shared;
 use super::lane::{LaneAttach, LaneMessage};
 use super::{Connection, Inbox, LiveEvent, Ring};
 use crate::tasks::Tasks;
+use crate::telemetry::labels::GapCause;
 
 /// Messages taken from the inbox at once.
 const DRAIN_MAX_MESSAGES: usize = 256;
-/// How long a gap waits for the fast path to fill it.
-const GAP_PATIENCE: Duration = Duration::from_millis(25);
 /// Pause after a failed read of the log, and between attempts to tell a full lane what it missed.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Tables of so many entries are not worth making smaller.
@@ -145,11 +144,11 @@ impl Owner {
                     self.deliver(slot, ready);
                 }
             }
-            OwnerMessage::Heads(heads) => {
+            OwnerMessage::Heads(heads, cause) => {
                 for (stream, seq) in heads {
                     let Some(slot) = self.slot_of.get(&stream).copied() else { continue };
                     let Some(entry) = self.entries[slot as usize].as_mut() else { continue };
-                    entry.sequencer.head(seq, now);
+                    entry.sequencer.head(seq, cause, now);
                     self.open.insert(slot);
                 }
             }
@@ -165,6 +164,13 @@ impl Owner {
             OwnerMessage::Attach(attach) => self.attach(*attach, now),
             OwnerMessage::Left(lane, stream) => self.left(lane, &stream, now),
             OwnerMessage::Clear => self.clear(now),
+            OwnerMessage::Followed(reply) => {
+                let followed = |entry: &Entry| entry.id.room().filter(|_| !entry.readers.is_empty()).cloned();
+                let rooms = self.entries.iter().flatten().filter_map(followed).collect();
+                // Who asked may have stopped meanwhile.
+                let _ = reply.send(rooms);
+            }
+            OwnerMessage::List(list) => self.list(list),
         }
     }
 
@@ -200,7 +206,7 @@ impl Owner {
         let Some(entry) = self.entries[slot as usize].as_mut() else { return };
         entry.sequencer.seed(head, now);
         // One that was following already may not have heard of it yet.
-        entry.sequencer.head(head, now);
+        entry.sequencer.head(head, GapCause::Head, now);
         self.open.insert(slot);
         for attach in waiting {
             self.attach_now(slot, attach);
@@ -215,7 +221,7 @@ impl Owner {
         }
         let slot = self.enter(attach.stream.clone());
         let Some(entry) = self.entries[slot as usize].as_mut() else { return };
-        entry.sequencer.head(attach.head, now);
+        entry.sequencer.head(attach.head, GapCause::Head, now);
         self.open.insert(slot);
         if entry.sequencer.delivered().is_some() {
             self.attach_now(slot, attach);
@@ -229,6 +235,9 @@ impl Owner {
         let Some(cursor) = entry.sequencer.delivered() else { return };
         if attach.connection.is_closed() {
             return;
+        }
+        if let (true, Some(room), Some(watch)) = (entry.readers.is_empty(), entry.id.room(), self.shared.room_watch()) {
+            watch.followed(room, true);
         }
         let lane = self.shared.lane_of(attach.connection.id);
         entry.readers.add(lane, self.shared.lanes.len());
@@ -275,8 +284,17 @@ impl Owner {
                 }
             }
             // Who is removed is taken out by the lane, at this event; it says so when it has.
-            if let Some(EventBody::MembershipChanged(change)) = event.body() {
-                self.membership_changed(event.stream(), change, event.seq());
+            match event.body() {
+                Some(EventBody::MembershipChanged(change)) => {
+                    self.membership_changed(event.stream(), change, event.seq());
+                }
+                Some(body) if let StreamId::User(user) = event.stream() => self.shared.told_user(user, body),
+                Some(EventBody::MemberJoined(_) | EventBody::MemberRemoved(_)) => {
+                    if let (StreamId::Room(room), Some(watch)) = (event.stream(), self.shared.room_watch()) {
+                        watch.members(room);
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -326,6 +344,9 @@ impl Owner {
             self.idle.extract_if(|_, since| now.duration_since(*since) >= linger).map(|(slot, _)| slot).collect();
         for slot in over {
             let Some(entry) = self.entries[slot as usize].take() else { continue };
+            if let (Some(room), Some(watch)) = (entry.id.room(), self.shared.room_watch()) {
+                watch.followed(room, false);
+            }
             self.slot_of.remove(&entry.id);
             self.open.remove(&slot);
             self.free.push(slot);
@@ -333,6 +354,16 @@ impl Owner {
         }
         give_back(&mut self.idle);
         give_back(&mut self.slot_of);
+    }
+
+    /// All streams of some slots, also those that nobody follows now: who attaches to one relies on what it was told.
+    fn list(&self, list: ListStreams) {
+        let from = (list.from_slot as usize).min(self.entries.len());
+        let to = from.saturating_add(list.slots as usize).min(self.entries.len());
+        let streams = self.entries[from..to].iter().flatten().map(|entry| entry.id.clone()).collect();
+        let next = (to < self.entries.len()).then(|| u32::try_from(to).ok()).flatten();
+        // Whoever asked may be gone.
+        let _ = list.reply.send((streams, next));
     }
 
     /// Everything here belongs to a store that is no more. The lanes forget with us, in order with what they are sent: their
