@@ -18,6 +18,5 @@ mod presence;
 mod forged;
 mod outage;
 mod redis;
-mod presence;
 mod roll;
 mod threshold;

@@ -296,6 +296,7 @@ impl Owner {
                 Some(EventBody::MembershipChanged(change)) => {
                     self.membership_changed(event.stream(), change, event.seq());
                 }
+                Some(body) if let StreamId::User(user) = event.stream() => self.shared.told_user(user, body),
                 Some(EventBody::MemberJoined(_) | EventBody::MemberRemoved(_)) => {
                     if let (StreamId::Room(room), Some(watch)) = (event.stream(), self.shared.room_watch()) {
                         watch.members(room);
