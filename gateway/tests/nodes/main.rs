@@ -14,8 +14,8 @@ mod house;
 
 mod asking;
 mod fast_path;
-mod presence;
 mod forged;
 mod outage;
+mod presence;
 mod roll;
 mod threshold;
