@@ -11,7 +11,8 @@ const FILE_MAX_LINES: usize = 500;
 
 /// Modules of the gateway from the ground up. A module may use those of lower floors; neighbours are strangers.
 const FLOORS: &[&[&str]] = &[
-    &["config", "node", "sabotage", "tasks"],
+    &["sabotage"],
+    &["config", "node", "tasks"],
     &["telemetry"],
     &["connection"],
     &["hub", "bus", "directory", "auth"],

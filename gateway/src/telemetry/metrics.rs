@@ -91,6 +91,8 @@ catalogue! {
     bus_events_received: Labelled<BusPath> = "hallway_bus_events_received_total", "events", "Events in those messages, by path";
     bus_refused: Labelled<BusRefused> = "hallway_bus_refused_total", "messages", "Messages or parts of them that were not taken, by reason";
     bus_missed: Counter = "hallway_bus_missed_total", "times", "Times that something was known to be missed on the bus";
+    bus_connections_lost: Counter = "hallway_bus_connections_lost_total", "connections", "Connections to the bus that ended, fell silent or were deaf, and were replaced";
+    bus_lagged: Counter = "hallway_bus_lagged_total", "messages", "Messages from the bus that came faster than this node took them, and were lost";
     bus_queue_drops: Counter = "hallway_bus_queue_drops_total", "messages", "Events and frames that a full queue to the bus did not take; the tail delivers the events";
     bus_full_owners: Counter = "hallway_bus_full_owners_total", "messages", "Messages whose events were handed over as heads because the owners were full";
     bus_subscriptions: Gauge = "hallway_bus_room_subscriptions", "rooms", "Large rooms whose channel this node hears";
@@ -140,6 +142,7 @@ mod tests {
         metrics.request_duration.record(Duration::from_millis(3));
         metrics.commit_duration.record(Duration::from_micros(50));
         metrics.sync_duration.record(Duration::from_secs(20));
+        metrics.bus_probe_duration.record(Duration::from_micros(200));
         metrics.commit_batch_writes.record(7);
         let text = exporter.render().unwrap();
         for row in CATALOGUE {
