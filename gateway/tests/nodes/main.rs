@@ -14,7 +14,6 @@ mod house;
 
 mod asking;
 mod fast_path;
-mod presence;
 mod forged;
 mod outage;
 mod redis;
