@@ -8,7 +8,7 @@ use crate::session::Sessions;
 use crate::telemetry::Exporter;
 
 pub(super) fn ready(sessions: &Sessions) -> Response<Body> {
-    if sessions.tasks.is_stopped() {
+    if sessions.farewell.is_leaving() {
         return text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the node is stopping\n");
     }
     let readiness = sessions.service.readiness();

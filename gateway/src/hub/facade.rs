@@ -266,7 +266,7 @@ impl Hub {
         Arc::clone(self.shared.room_watch.get_or_init(Arc::default))
     }
 
-    /// From now on it is noted who comes and goes.
+    /// From now on it is noted who comes, goes and looks away.
     #[must_use]
     pub fn watch_people(&self) -> Arc<PeopleWatch> {
         Arc::clone(self.shared.people_watch.get_or_init(Arc::default))

@@ -1,13 +1,14 @@
 //! The composition root: the only module that knows everybody. Opens the store, starts the parts, listens, and stops them
 //! in order: accept loop, sessions, service and hub, store.
 
+mod drain;
 mod janitor;
 mod listen;
 mod open;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hallway_store::{Store, StoreError};
 use tokio::net::TcpListener;
@@ -26,8 +27,11 @@ use crate::session::Sessions;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
+pub use drain::DrainReport;
 pub use open::open_store;
 use open::open_way;
+
+use drain::Drain;
 
 /// Why a node does not run.
 #[derive(Debug, thiserror::Error)]
@@ -48,15 +52,6 @@ pub enum ServeError {
     Signals(std::io::Error),
 }
 
-/// What a drain came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DrainReport {
-    /// Connections that were told and closed in time.
-    pub clean: usize,
-    /// Connections that were cut at the deadline.
-    pub forced: usize,
-}
-
 /// Parts of a node that are there before it starts; what is not is made as the configuration says.
 #[derive(Default)]
 pub struct Given {
@@ -74,7 +69,7 @@ pub struct Node {
     sessions: Arc<Sessions>,
     core: Tasks,
     store: Arc<dyn Store>,
-    drain_deadline: Duration,
+    drain: Drain,
 }
 
 /// Runs a node until it is told to stop (SIGTERM or SIGINT), then drains it.
@@ -117,7 +112,8 @@ impl Node {
     pub async fn start_with(config: Config, secret: &Secret, given: Given) -> Result<Self, ServeError> {
         // An address that is taken is told before the store is touched.
         let (public, admin) = bind(&config)?;
-        let way = open_way(&config, secret, given.bus).await?;
+        let (core, session_tasks) = (Tasks::default(), Tasks::default());
+        let way = open_way(&config, secret, given.bus, &core)?;
         let store = match given.store {
             Some(store) => store,
             None => open_store(&config).await?,
@@ -127,7 +123,6 @@ impl Node {
         open::sabotage(&config).await?;
         let epoch = store.epoch().await?;
         let (metrics, exporter) = Metrics::new()?;
-        let (core, session_tasks) = (Tasks::default(), Tasks::default());
         let limits = config.limits.clone();
         let timeout = Duration::from_millis(limits.store_timeout_ms);
         let reader = PageReader::start(Arc::clone(&store), timeout, Arc::clone(&metrics), &core);
@@ -150,33 +145,13 @@ impl Node {
             sessions: Arc::clone(&sessions),
             core,
             store,
-            drain_deadline: Duration::from_millis(limits.drain_deadline_ms),
+            drain: Drain::new(&config),
         };
         let routes = Arc::new(Routes { sessions: Arc::clone(&sessions), exporter, server: config.server });
         listen::accept(public, Arc::clone(&routes), Listener::Public, &sessions.tasks, &sessions.tasks);
         listen::accept(admin, routes, Listener::Admin, &node.core, &node.core);
         info!(address = %node.address, admin = %node.admin_address, lanes, "listening");
         Ok(node)
-    }
-
-    /// Stops in order: no new connections, every client told when to come back, everything accepted answered.
-    pub async fn drain(self) -> DrainReport {
-        let begun = Instant::now();
-        let open = self.sessions.open();
-        info!(connections = open, "draining");
-        self.sessions.tasks.stop();
-        let in_time = tokio::time::timeout(self.drain_deadline, self.sessions.tasks.ended()).await.is_ok();
-        let forced = if in_time { 0 } else { self.sessions.open() };
-        self.sessions.service.cluster().farewell().await;
-        self.core.stop();
-        if tokio::time::timeout(self.drain_deadline, self.core.ended()).await.is_err() {
-            warn!("some tasks did not end in time");
-        }
-        self.store.close().await;
-        let report = DrainReport { clean: open.saturating_sub(forced), forced };
-        let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        info!(clean = report.clean, forced = report.forced, took_ms, "drained");
-        report
     }
 
     /// The node's service, for tests in this process.

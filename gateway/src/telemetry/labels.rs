@@ -167,6 +167,16 @@ label! {
     }
 }
 
+label! {
+    /// How a drain took leave of a connection.
+    DrainOutcome "outcome" {
+        /// Its client was told, and it was closed in time.
+        Clean "clean",
+        /// Its client did not take the goodbye, or the deadline came first.
+        Forced "forced",
+    }
+}
+
 /// A command by its place in the protocol's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandLabel(usize);

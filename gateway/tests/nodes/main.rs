@@ -12,4 +12,12 @@ mod seat;
 mod fault_bus;
 mod house;
 
+mod asking;
 mod fast_path;
+mod presence;
+mod forged;
+mod outage;
+mod redis;
+mod presence;
+mod roll;
+mod threshold;

@@ -70,11 +70,13 @@ impl TestNode {
     }
 
     /// The same, with parts that are there already.
+    #[allow(dead_code, reason = "not every test binary has several nodes")]
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config), given: Given) -> Self {
         Self::prepare(change).launch_with(given).await
     }
 
     /// The node itself.
+    #[allow(dead_code, reason = "not every test binary has several nodes")]
     pub(crate) fn node(&self) -> &Node {
         &self.node
     }
@@ -100,6 +102,8 @@ impl TestNode {
         config.server.admin_listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.server.data_dir = data_dir.path().to_owned();
         config.server.lanes = 2;
+        // Nobody here has to notice before a node stops.
+        config.limits.drain_notice_ms = 0;
         change(&mut config);
         House { config, _data_dir: data_dir }
     }

@@ -46,6 +46,7 @@ use tracing::{info, warn};
 pub use ask::{Answerer, Answers, topic};
 
 use crate::bus::envelope::{ClusterKey, Frame};
+use crate::bus::redis::RedisHealth;
 use crate::bus::{Bus, Channel};
 use crate::config::Limits;
 use crate::connection::Encoded;
@@ -70,6 +71,8 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Way {
     pub bus: Arc<dyn Bus>,
     pub key: ClusterKey,
+    /// What is known of its connections, if it has any.
+    pub redis: Option<Arc<RedisHealth>>,
 }
 
 /// This node among the others. Cheap to clone.
