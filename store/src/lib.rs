@@ -79,6 +79,14 @@ pub trait Rooms: Send + Sync {
     /// Messages of a room by their creating `seq`; never below what the member may see. `None` when the asker is no
     /// member, judged in the same snapshot.
     async fn history(&self, user: &UserId, query: HistoryQuery) -> Result<Option<MessagesPage>, StoreError>;
+
+    /// Whom several rooms concern, in one snapshot and in the order asked for: who their members are while they are at most
+    /// `members_max`, else only that they are more. Reads at most one member beyond that of each room. Carries no right: it is
+    /// for a node that decides where to send what.
+    async fn audiences(&self, rooms: Vec<RoomId>, members_max: u32) -> Result<AudienceBatch, StoreError>;
+
+    /// Those of `others` who share a room with somebody, in the order asked for. Everybody shares one with themselves.
+    async fn acquaintances(&self, user: &UserId, others: Vec<UserId>) -> Result<Vec<UserId>, StoreError>;
 }
 
 /// The store's own health and housekeeping.

@@ -281,6 +281,26 @@ pub struct MessagesPage {
     pub newer: bool,
 }
 
+/// Answers of [`crate::Rooms::audiences`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AudienceBatch {
+    pub epoch: Epoch,
+    /// In the order asked for.
+    pub audiences: Vec<Audience>,
+}
+
+/// Whom a room concerns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audience {
+    pub room: RoomId,
+    /// Its head; 0 when there is no such room.
+    pub last_seq: Seq,
+    /// How many members it has; counted up to one beyond what was asked for.
+    pub members: u32,
+    /// All of them in the order of their ids; none when they are too many.
+    pub people: Vec<UserId>,
+}
+
 /// What a store does so that a commit survives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Durability {

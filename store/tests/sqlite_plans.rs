@@ -3,7 +3,8 @@
 
 use rusqlite::Connection;
 
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
+    include_str!("../src/sqlite/audiences.rs"),
     include_str!("../src/sqlite/batch.rs"),
     include_str!("../src/sqlite/commit.rs"),
     include_str!("../src/sqlite/events.rs"),

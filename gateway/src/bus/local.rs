@@ -3,20 +3,15 @@
 //! As on a server, who publishes into a channel that it follows hears itself, and a node that does not listen loses messages and is
 //! told so. Nothing here waits.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::Notify;
 
+use super::inbox::Inbox;
 use super::{Bus, BusError, Channel, Heard};
-
-/// Messages that wait for one node. What comes on top is lost, and the node hears [`Heard::Missed`] in its place.
-pub const INBOX_MAX_MESSAGES: usize = 65_536;
-/// Bytes that wait for one node, with the same end.
-pub const INBOX_MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// Where the nodes of one process meet.
 #[derive(Debug, Clone, Default)]
@@ -63,7 +58,7 @@ impl Bus for LocalBus {
         let subscribers = self.exchange.lock();
         for (channel, payload) in messages {
             for inbox in subscribers.get(&channel).into_iter().flatten() {
-                inbox.put(&channel, &payload);
+                inbox.put(channel.clone(), payload.clone());
             }
         }
         Ok(())
@@ -94,13 +89,7 @@ impl Bus for LocalBus {
     }
 
     async fn receive(&self) -> Heard {
-        loop {
-            // A permit that was stored while nobody waited ends this wait at once, so nothing put in between is slept over.
-            if let Some(heard) = self.inbox.take() {
-                return heard;
-            }
-            self.inbox.filled.notified().await;
-        }
+        self.inbox.take().await
     }
 }
 
@@ -110,41 +99,5 @@ impl Drop for LocalBus {
             inboxes.retain(|inbox| !Arc::ptr_eq(inbox, &self.inbox));
             !inboxes.is_empty()
         });
-    }
-}
-
-#[derive(Debug, Default)]
-struct Inbox {
-    queue: Mutex<Queue>,
-    filled: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: VecDeque<Heard>,
-    bytes: usize,
-}
-
-impl Inbox {
-    fn put(&self, channel: &Channel, payload: &Bytes) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_full = queue.waiting.len() >= INBOX_MAX_MESSAGES || queue.bytes + payload.len() > INBOX_MAX_BYTES;
-        if !is_full {
-            queue.bytes += payload.len();
-            queue.waiting.push_back(Heard::Message { channel: channel.clone(), payload: payload.clone() });
-        } else if queue.waiting.back() != Some(&Heard::Missed) {
-            queue.waiting.push_back(Heard::Missed);
-        }
-        drop(queue);
-        self.filled.notify_one();
-    }
-
-    fn take(&self) -> Option<Heard> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let heard = queue.waiting.pop_front()?;
-        if let Heard::Message { payload, .. } = &heard {
-            queue.bytes -= payload.len();
-        }
-        Some(heard)
     }
 }

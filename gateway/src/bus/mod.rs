@@ -13,12 +13,15 @@
 
 mod channel;
 pub mod envelope;
+mod inbox;
 pub mod local;
+pub mod redis;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use channel::Channel;
+pub use inbox::{INBOX_MAX_BYTES, INBOX_MAX_MESSAGES};
 
 /// What a node hears.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,6 +23,8 @@ pub struct Flags {
     pub data_dir: Option<String>,
     pub store_url: Option<String>,
     pub secret_file: Option<String>,
+    pub bus_url: Option<String>,
+    pub cluster_secret_file: Option<String>,
     pub dev: bool,
 }
 
@@ -34,6 +36,8 @@ impl Flags {
             ("server.data_dir", "--data-dir", &self.data_dir),
             ("store.url", "--store-url", &self.store_url),
             ("auth.secret_file", "--secret-file", &self.secret_file),
+            ("bus.url", "--bus-url", &self.bus_url),
+            ("cluster.secret_file", "--cluster-secret-file", &self.cluster_secret_file),
         ];
         let mut given: Vec<Given> = words
             .into_iter()
@@ -175,6 +179,7 @@ impl Layers {
 
     fn check(&mut self) {
         self.check_development_mode();
+        self.check_cluster();
         if self.config.server.listen == self.config.server.admin_listen && self.config.server.listen.port() != 0 {
             let problem = format!("server.admin_listen = {} is server.listen too", self.config.server.admin_listen);
             let source = self.source("server.admin_listen");
@@ -193,6 +198,32 @@ impl Layers {
             "backlogs_max_bytes",
             limits.backlogs_max_bytes,
         );
+        self.check_order("node_heartbeat_ms", limits.node_heartbeat_ms, "node_lease_ms", limits.node_lease_ms);
+    }
+
+    /// A bus connects nodes that share a store, and takes only what is sealed with their secret.
+    fn check_cluster(&mut self) {
+        if self.config.bus.url.is_none() {
+            return;
+        }
+        if self.config.store.url.is_none() {
+            let problem =
+                "bus.url is set without store.url: the embedded store has one node, which needs no bus".to_owned();
+            let source = self.source("bus.url");
+            self.fault(
+                problem,
+                source,
+                "set store.url to the Postgres that all nodes share, or leave bus.url out".to_owned(),
+            );
+        }
+        if self.config.cluster.secret_file.is_none() && !self.config.server.dev {
+            let problem = "bus.url is set without cluster.secret_file, and there is no default secret".to_owned();
+            let advice = format!(
+                "set it to a file with at least {} random bytes (`openssl rand -hex 32 > FILE`), the same for all nodes",
+                super::SECRET_MIN_BYTES
+            );
+            self.fault(problem, Source::Default, advice);
+        }
     }
 
     fn check_development_mode(&mut self) {

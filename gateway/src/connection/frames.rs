@@ -108,11 +108,39 @@ impl Encoded {
         };
         cell.get_or_init(|| data_frame(codec, &self.content))
     }
+
+    /// The same without the WebSocket header: what the codec of `protocol` reads.
+    #[must_use]
+    pub fn payload(&self, codec: Codec) -> Bytes {
+        let bytes = self.bytes(codec);
+        let header = match bytes.get(1) {
+            Some(126) => 4,
+            Some(127) => 10,
+            _ => 2,
+        };
+        bytes.slice(header.min(bytes.len())..)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test panics")]
+    use hallway_protocol::frame::SignalFrame;
+    use hallway_protocol::{RoomId, UserId};
+
     use super::*;
+
+    #[test]
+    fn the_payload_is_what_the_codec_wrote() {
+        for length in [1, 60, 300, 70_000] {
+            let room = RoomId::new("r").unwrap();
+            let user = UserId::new("u").unwrap();
+            let content = ServerFrame::Signal(SignalFrame { room, user, name: "n".repeat(length), data: None });
+            for codec in Codec::ALL {
+                assert_eq!(Encoded::new(content.clone()).payload(codec), encode_frame(codec, &content));
+            }
+        }
+    }
 
     #[test]
     fn lengths_take_the_shortest_form() {

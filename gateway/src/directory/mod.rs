@@ -1,148 +1,55 @@
 //! Which nodes there are, which people have sockets on which of them, and how present they are.
 //!
-//! Pure: everything here takes what was heard and the time, and returns what to say. Each node tells the others what changes
-//! at its own door ([`Notice`]); who missed some of it asks for the whole ([`Told::Ask`]). A node that was not heard of for a
-//! lease is gone, with everybody on it.
+//! Everything here takes what was heard and the time, and returns what to say. Each node tells the others what changes at its
+//! own door ([`Notice`]), numbered, so that who missed some of it notices and asks for the whole ([`Told::Ask`]). A node that
+//! was not heard of for a lease is gone, with everybody on it. How many people of a large room are there travels the same way
+//! ([`RoomCounts`]) while somebody asks for it, so that nobody has to walk through its members.
 //!
 //! **Invariant:** what is said here is a hint: a stale entry makes something late, never lost.
+//!
+//! **Invariant:** what a node tells does not depend on rooms: a person who comes costs one change, told to everybody once.
+//!
+//! **Invariant:** a node's table is replaced at once or not at all; nobody sees half a snapshot.
+//!
+//! Reading order: `notice` (what travels), `table` (who is where), `peer` (how far we have heard a node), `own` (what we have
+//! yet to tell), `interest` (which rooms are counted), `state` (all of it together).
+//!
+//! A node id is drawn at each start, so a node that starts again is another node: numbers of one id only grow, and a table of
+//! version 0 is empty. Whoever is heard for the first time therefore needs to be asked only if it has told anything before.
 
-use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+mod interest;
+mod notice;
+mod own;
+mod peer;
+#[cfg(test)]
+mod simulation;
+mod state;
+mod table;
+#[cfg(test)]
+mod tests;
 
-use hallway_protocol::UserId;
-use serde::{Deserialize, Serialize};
+pub use notice::{Devices, Notice, RoomCounts, Told};
+pub use state::Directory;
 
-use crate::node::NodeId;
+use std::time::Duration;
 
-/// A person at one node. No devices: not there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Devices {
-    /// Sockets of theirs.
-    pub devices: u16,
-    /// How many of them say that nobody is looking.
-    pub away: u16,
-}
-
-/// What a node tells others. Travels in postcard: a released variant never changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Notice {
-    /// It lives; its table has come to this version.
-    Heartbeat { version: u64 },
-    /// Its table went from `version - 1` to `version` by these changes.
-    Delta { version: u64, changes: Vec<(UserId, Devices)> },
-    /// Its whole table as of `version`, in `parts` parts.
-    Snapshot { version: u64, part: u32, parts: u32, people: Vec<(UserId, Devices)> },
-    /// Tell me yours.
-    Ask,
-    /// It stops: nobody is here any more.
-    Farewell,
-}
-
-/// What to do after something was heard or time has passed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
-    /// A node is there that was not.
-    Joined(NodeId),
-    /// A node is gone, with everybody on it.
-    Left(NodeId),
-    /// Somebody's devices changed, anywhere.
-    Changed(UserId),
-    /// Send [`Notice::Ask`] to this node: something of it was missed.
-    Ask(NodeId),
-    /// Send these to this node: it asked.
-    Answer(NodeId, Vec<Notice>),
-}
-
-#[derive(Debug, Default)]
-struct Peer {
-    people: HashMap<UserId, Devices>,
-    heard_at: Option<Instant>,
-}
-
-/// The directory of one node.
-#[derive(Debug)]
-pub struct Directory {
-    own: HashMap<UserId, Devices>,
-    peers: BTreeMap<NodeId, Peer>,
-    node_lease: Duration,
-    version: u64,
-    changes: HashMap<UserId, Devices>,
-}
-
-impl Directory {
-    /// Nobody is known. A node that was not heard of for `node_lease` is gone.
-    #[must_use]
-    pub fn new(node_lease: Duration) -> Self {
-        Self { own: HashMap::new(), peers: BTreeMap::new(), node_lease, version: 0, changes: HashMap::new() }
-    }
-
-    /// Somebody's devices at this node are these now. Told to the others with the next [`Directory::delta`].
-    pub fn set_own(&mut self, user: &UserId, devices: Devices) -> Vec<Told> {
-        if devices.devices == 0 {
-            self.own.remove(user);
-        } else {
-            self.own.insert(user.clone(), devices);
-        }
-        self.changes.insert(user.clone(), devices);
-        vec![Told::Changed(user.clone())]
-    }
-
-    /// What to tell everybody, if anything changed here since the last time.
-    pub fn delta(&mut self) -> Option<Notice> {
-        if self.changes.is_empty() {
-            return None;
-        }
-        self.version += 1;
-        Some(Notice::Delta { version: self.version, changes: self.changes.drain().collect() })
-    }
-
-    /// What to tell everybody now and then, several times in a lease.
-    #[must_use]
-    pub fn heartbeat(&self) -> Notice {
-        Notice::Heartbeat { version: self.version }
-    }
-
-    /// Takes what another node said.
-    pub fn hear(&mut self, from: NodeId, notice: Notice, now: Instant) -> Vec<Told> {
-        let mut told = Vec::new();
-        if !self.peers.contains_key(&from) {
-            told.push(Told::Joined(from));
-        }
-        let peer = self.peers.entry(from).or_default();
-        peer.heard_at = Some(now);
-        if let Notice::Delta { changes, .. } = notice {
-            for (user, devices) in changes {
-                peer.people.insert(user.clone(), devices);
-                told.push(Told::Changed(user));
-            }
-        }
-        told
-    }
-
-    /// Time has passed.
-    pub fn tick(&mut self, now: Instant) -> Vec<Told> {
-        let lease = self.node_lease;
-        let gone = |peer: &Peer| peer.heard_at.is_none_or(|at| now.saturating_duration_since(at) > lease);
-        self.peers.extract_if(.., |_, peer| gone(peer)).map(|(node, _)| Told::Left(node)).collect()
-    }
-
-    /// The other nodes that live.
-    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.peers.keys().copied()
-    }
-
-    /// The other nodes where somebody has sockets.
-    pub fn nodes_of<'a>(&'a self, user: &'a UserId) -> impl Iterator<Item = NodeId> + 'a {
-        self.peers.iter().filter(|(_, peer)| peer.people.contains_key(user)).map(|(node, _)| *node)
-    }
-
-    /// Somebody's devices on all nodes together.
-    #[must_use]
-    pub fn devices(&self, user: &UserId) -> Devices {
-        let here = self.own.get(user).copied().unwrap_or_default();
-        self.peers.values().filter_map(|peer| peer.people.get(user)).fold(here, |sum, there| Devices {
-            devices: sum.devices.saturating_add(there.devices),
-            away: sum.away.saturating_add(there.away),
-        })
-    }
-}
+/// Nodes that are known at once. Others are not heard until one of them is gone.
+pub const NODES_MAX: usize = 256;
+/// Changes in one delta. What is more waits for the next one.
+pub const DELTA_CHANGES_MAX: usize = 1_000;
+/// Entries in one part of a snapshot.
+pub const SNAPSHOT_PART_ENTRIES_MAX: usize = 1_000;
+/// Parts of one snapshot that are taken: a node with more people than that is known by its deltas only.
+pub const SNAPSHOT_PARTS_MAX: u32 = 4_096;
+/// Changes of one node that are kept until what lies before them is known. More are forgotten, and asked for later.
+pub const KEPT_CHANGES_MAX: usize = 65_536;
+/// Deltas of one node that are kept likewise.
+pub const KEPT_DELTAS_MAX: usize = 1_024;
+/// A node is not asked again before this, and twice as long each time that it did not help.
+pub const ASK_PAUSE_MIN: Duration = Duration::from_millis(500);
+/// The longest pause between two asks.
+pub const ASK_PAUSE_MAX: Duration = Duration::from_secs(8);
+/// A node that asks again sooner is not answered: what it asked for is on its way.
+pub const ANSWER_PAUSE: Duration = Duration::from_millis(200);
+/// Large rooms that are counted at once. Of more, the counts are said to be incomplete.
+pub const ROOMS_WANTED_MAX: usize = 256;

@@ -36,6 +36,8 @@ pub struct Connection {
     work: Mutex<Option<Box<Work>>>,
     pub codec: Codec,
     closed: AtomicBool,
+    /// Nobody is looking at this device, as it says.
+    away: AtomicBool,
 }
 
 /// What a connection that is up to date does not need.
@@ -52,7 +54,8 @@ impl Connection {
     #[must_use]
     pub fn new(id: ConnectionId, user: UserId, codec: Codec, outbound: Arc<Outbound>) -> Self {
         let work = Work { deferred: Some(Vec::new()), ..Work::default() };
-        Self { id, user, codec, outbound, work: Mutex::new(Some(Box::new(work))), closed: AtomicBool::new(false) }
+        let (closed, away) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { id, user, codec, outbound, work: Mutex::new(Some(Box::new(work))), closed, away }
     }
 
     fn work(&self) -> MutexGuard<'_, Option<Box<Work>>> {
@@ -114,6 +117,17 @@ impl Connection {
         let joins = slot.as_mut().and_then(|work| work.deferred.take()).unwrap_or_default();
         free_if_done(&mut slot);
         joins
+    }
+
+    /// The device says whether somebody is looking. Returns whether it is news.
+    pub(super) fn set_away(&self, away: bool) -> bool {
+        self.away.swap(away, Ordering::AcqRel) != away
+    }
+
+    /// Whether the device says that nobody is looking.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.away.load(Ordering::Acquire)
     }
 
     /// Marks the connection as gone, so that a late attach is ignored.

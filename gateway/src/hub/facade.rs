@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use hallway_protocol::event::MembershipChanged;
@@ -11,6 +12,7 @@ use hallway_protocol::model::MyRoom;
 use hallway_protocol::{CloseCode, Epoch, RoomId, Seq, StreamId, UserId};
 use tokio::sync::oneshot;
 
+use super::changes::{PeopleWatch, RoomWatch};
 use super::connection::Join;
 use super::lane::{LaneMessage, PageForPair, SharedLane};
 use super::owner::{Attach, ListStreams, LogReader, Owner, OwnerMessage, attach_of_join};
@@ -20,7 +22,11 @@ use super::{Connection, ConnectionId, Inbox, LiveEvent};
 use crate::config::Limits;
 use crate::connection::Encoded;
 use crate::tasks::Tasks;
+use crate::telemetry::labels::GapCause;
 use crate::telemetry::metrics::Metrics;
+
+/// How long a gap waits for the fast path to fill it, while there is one.
+const GAP_PATIENCE: Duration = Duration::from_millis(25);
 
 /// The way to the owners: which one orders a stream.
 pub(super) struct Owners {
@@ -66,9 +72,29 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     pub(super) log: Arc<dyn LogReader>,
     epoch: Mutex<Epoch>,
+    room_watch: OnceLock<Arc<RoomWatch>>,
+    people_watch: OnceLock<Arc<PeopleWatch>>,
+    /// Nothing can be hoped for from the fast path.
+    impatient: AtomicBool,
 }
 
 impl Shared {
+    /// Who wants to know what changes about rooms, if anybody does.
+    pub(super) fn room_watch(&self) -> Option<&RoomWatch> {
+        self.room_watch.get().map(|watch| &**watch)
+    }
+
+    /// How long a gap waits for the fast path to fill it.
+    pub(super) fn gap_patience(&self) -> Duration {
+        if self.impatient.load(Ordering::Relaxed) { Duration::ZERO } else { GAP_PATIENCE }
+    }
+
+    fn tell_person(&self, user: &UserId) {
+        if let Some(watch) = self.people_watch.get() {
+            watch.note(user);
+        }
+    }
+
     pub(super) fn lane_of(&self, connection: ConnectionId) -> usize {
         usize::try_from(connection.0).unwrap_or(0) % self.lanes.len()
     }
@@ -134,6 +160,9 @@ impl Hub {
             metrics,
             log,
             epoch: Mutex::new(epoch),
+            room_watch: OnceLock::new(),
+            people_watch: OnceLock::new(),
+            impatient: AtomicBool::new(false),
         });
         for lane in &shared.lanes {
             tasks.spawn(Arc::clone(lane).run(tasks.clone()));
@@ -174,11 +203,96 @@ impl Hub {
         }
     }
 
+    /// The same for who can wait only so long: where an owner stays full it gets the heads. Says whether all took the events.
+    pub async fn publish_within(&self, events: Vec<Arc<LiveEvent>>, wait_max: Duration) -> bool {
+        let until = Instant::now() + wait_max;
+        let mut all = true;
+        for (owner, events) in self.shared.owners.shares(events, |event| event.stream()) {
+            let heads = events.iter().map(|event| (event.stream().clone(), event.seq())).collect();
+            let taken = tokio::time::timeout_at(until.into(), owner.send(OwnerMessage::Committed(events))).await;
+            if taken.is_err() {
+                owner.push(OwnerMessage::Heads(heads, GapCause::Event));
+                all = false;
+            }
+        }
+        all
+    }
+
     /// Someone says how far streams have come; what is missing is read from the log.
     pub fn heads(&self, heads: Vec<(StreamId, Seq)>) {
+        self.heads_because(heads, GapCause::Head);
+    }
+
+    /// The same, as the store's tail has it.
+    pub fn tail_heads(&self, heads: Vec<(StreamId, Seq)>) {
+        self.heads_because(heads, GapCause::Tail);
+    }
+
+    fn heads_because(&self, heads: Vec<(StreamId, Seq)>, cause: GapCause) {
         for (owner, heads) in self.shared.owners.shares(heads, |(stream, _)| stream) {
-            owner.push(OwnerMessage::Heads(heads));
+            owner.push(OwnerMessage::Heads(heads, cause));
         }
+    }
+
+    /// From now on it is noted what changes about rooms.
+    #[must_use]
+    pub fn watch_rooms(&self) -> Arc<RoomWatch> {
+        Arc::clone(self.shared.room_watch.get_or_init(Arc::default))
+    }
+
+    /// From now on it is noted who comes and goes.
+    #[must_use]
+    pub fn watch_people(&self) -> Arc<PeopleWatch> {
+        Arc::clone(self.shared.people_watch.get_or_init(Arc::default))
+    }
+
+    /// Rooms that have readers here.
+    pub async fn followed_rooms(&self) -> Vec<RoomId> {
+        let mut rooms = Vec::new();
+        for owner in &self.shared.owners.inboxes {
+            let (reply, answer) = tokio::sync::oneshot::channel();
+            owner.push(OwnerMessage::Followed(reply));
+            // An owner that ended follows nothing.
+            rooms.extend(answer.await.unwrap_or_default());
+        }
+        rooms
+    }
+
+    /// Everybody who is connected here.
+    #[must_use]
+    pub fn people(&self) -> Vec<UserId> {
+        self.shared.people.everybody()
+    }
+
+    /// How many connections a person has here.
+    #[must_use]
+    pub fn connections_of(&self, user: &UserId) -> usize {
+        self.shared.people.connection_count(user)
+    }
+
+    /// How many connections a person has here, and how many of them are away.
+    #[must_use]
+    pub fn devices_of(&self, user: &UserId) -> (usize, usize) {
+        self.shared.people.devices(user)
+    }
+
+    /// A device says whether somebody is looking at it.
+    pub fn set_away(&self, connection: &Connection, away: bool) {
+        if connection.set_away(away) {
+            self.shared.tell_person(&connection.user);
+        }
+    }
+
+    /// Who of those connected here is a member of which of these rooms, as this node knows: the room's place in the list, and
+    /// the person. Walks through everybody who is connected.
+    #[must_use]
+    pub fn members_here(&self, rooms: &[RoomId]) -> Vec<(usize, UserId)> {
+        self.shared.people.members_here(rooms)
+    }
+
+    /// Whether the fast path between nodes works: while it does not, no gap waits for it.
+    pub fn set_fast_path(&self, works: bool) {
+        self.shared.impatient.store(!works, Ordering::Relaxed);
     }
 
     /// Some of the streams that are held on this node, at most `slots`, and where to go on. Begin with the default. Nobody is
@@ -205,6 +319,7 @@ impl Hub {
         if !self.shared.people.enter(connection, self.shared.limits.user_connections_max) {
             return false;
         }
+        self.shared.tell_person(&connection.user);
         let stream = StreamId::User(connection.user.clone());
         self.shared.owners.of(&stream).push(OwnerMessage::Enter(stream.clone()));
         true
@@ -250,6 +365,7 @@ impl Hub {
     pub fn leave(&self, connection: &Connection) {
         connection.mark_closed();
         self.shared.people.leave(&connection.user, connection.id);
+        self.shared.tell_person(&connection.user);
         self.shared.lane(connection.id).push(LaneMessage::Forget(connection.id));
     }
 

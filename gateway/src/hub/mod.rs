@@ -20,8 +20,9 @@
 //! **Invariant:** nothing here waits for a client.
 //!
 //! Reading order: `event`, `ring`, `owner` (with its pure `sequencer`), `lane` (with its pure `pairs`), `connection`,
-//! `people` (with `room_keys`), `facade`.
+//! `people` (with `room_keys`), `changes` (what those above take), `facade`.
 
+mod changes;
 mod connection;
 mod event;
 mod facade;
@@ -32,6 +33,7 @@ mod people;
 mod ring;
 mod room_keys;
 
+pub use changes::{ChangedPeople, ChangedRooms, PeopleWatch, RoomWatch};
 pub use connection::{Behind, Connection, ConnectionId};
 pub use event::LiveEvent;
 pub use facade::{FollowedFrom, Hub};

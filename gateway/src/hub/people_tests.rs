@@ -136,3 +136,28 @@ fn a_membership_is_sixteen_bytes_and_removals_do_not_pile_up() {
     assert!(people.map.get(&user()).unwrap().rooms.0.len() <= REMOVALS_MAX);
     assert!(people.keys.read().unwrap().len() <= REMOVALS_MAX);
 }
+
+#[test]
+fn devices_and_members_are_those_who_are_connected_and_no_more() {
+    let people = People::default();
+    let (phone, laptop) = (connection(1), connection(2));
+    assert!(people.enter(&phone, 9) && people.enter(&laptop, 9));
+    people.learn_rooms(&user(), &[mine(1, Role::Guest), mine(3, Role::Owner)], 4);
+    assert_eq!(people.devices(&user()), (2, 0));
+    assert!(phone.set_away(true) && !phone.set_away(true), "the second time it is no news");
+    assert_eq!(people.devices(&user()), (2, 1));
+    let rooms = [room(3), room(2), room(1)];
+    let here = || {
+        let mut found: Vec<usize> = people.members_here(&rooms).into_iter().map(|(index, _)| index).collect();
+        found.sort_unstable();
+        found
+    };
+    assert_eq!(here(), [0, 2]);
+    people.learn_change(&user(), &changed(3, None), 5);
+    assert_eq!(here(), [2], "who was removed is no member");
+    people.leave(&user(), phone.id);
+    assert_eq!(people.devices(&user()), (1, 0));
+    people.leave(&user(), laptop.id);
+    assert_eq!(people.devices(&user()), (0, 0));
+    assert!(here().is_empty());
+}

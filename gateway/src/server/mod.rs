@@ -16,17 +16,20 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::auth::Authenticator;
-use crate::config::{Config, Secret};
+use crate::bus::{Bus, BusError};
+use crate::config::{Config, Secret, SecretError};
 use crate::connection::Budget;
 use crate::http::{Listener, Routes};
 use crate::hub::Hub;
-use crate::service::{PageReader, Service};
+use crate::node::NodeId;
+use crate::service::{Cluster, PageReader, Service};
 use crate::session::Sessions;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
 pub use drain::DrainReport;
 pub use open::open_store;
+use open::open_way;
 
 use drain::Drain;
 
@@ -39,10 +42,22 @@ pub enum ServeError {
     Store(#[from] StoreError),
     #[error("the store would not keep what it acknowledges: {0}")]
     UnsafeStore(String),
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    #[error(transparent)]
+    ClusterSecret(#[from] SecretError),
     #[error("metrics cannot be set up: {0}")]
     Metrics(#[from] crate::telemetry::exporter::MetricsError),
     #[error("signals cannot be heard: {0}")]
     Signals(std::io::Error),
+}
+
+/// Parts of a node that are there before it starts; what is not is made as the configuration says.
+#[derive(Default)]
+pub struct Given {
+    pub store: Option<Arc<dyn Store>>,
+    pub bus: Option<Arc<dyn Bus>>,
+    pub node: Option<NodeId>,
 }
 
 /// A running node.
@@ -79,10 +94,7 @@ impl Node {
     /// # Errors
     /// [`ServeError`] when the store cannot be used or an address is taken.
     pub async fn start(config: Config, secret: &Secret) -> Result<Self, ServeError> {
-        // An address that is taken is told before the store is touched.
-        let listeners = bind(&config)?;
-        let store = open_store(&config).await?;
-        Self::start_on(config, secret, listeners, store).await
+        Self::start_with(config, secret, Given::default()).await
     }
 
     /// The same on a store that is open already.
@@ -90,16 +102,21 @@ impl Node {
     /// # Errors
     /// [`ServeError`] when the store cannot be used or an address is taken.
     pub async fn start_with_store(config: Config, secret: &Secret, store: Arc<dyn Store>) -> Result<Self, ServeError> {
-        let listeners = bind(&config)?;
-        Self::start_on(config, secret, listeners, store).await
+        Self::start_with(config, secret, Given { store: Some(store), ..Given::default() }).await
     }
 
-    async fn start_on(
-        config: Config,
-        secret: &Secret,
-        (public, admin): (TcpListener, TcpListener),
-        store: Arc<dyn Store>,
-    ) -> Result<Self, ServeError> {
+    /// The same with parts that are there already.
+    ///
+    /// # Errors
+    /// [`ServeError`] when the store cannot be used or an address is taken.
+    pub async fn start_with(config: Config, secret: &Secret, given: Given) -> Result<Self, ServeError> {
+        // An address that is taken is told before the store is touched.
+        let (public, admin) = bind(&config)?;
+        let way = open_way(&config, secret, given.bus).await?;
+        let store = match given.store {
+            Some(store) => store,
+            None => open_store(&config).await?,
+        };
         check_durability(&*store).await?;
         let epoch = store.epoch().await?;
         let (metrics, exporter) = Metrics::new()?;
@@ -110,7 +127,11 @@ impl Node {
         let log = Arc::new(reader.clone());
         let lanes = config.server.lanes_in_force();
         let hub = Hub::start(lanes, epoch, limits.clone(), Arc::clone(&metrics), log, &core);
-        let service = Service::start(Arc::clone(&store), hub, limits.clone(), metrics, &core);
+        let node_id = given.node.unwrap_or_else(NodeId::generate);
+        let cluster = Cluster::new(node_id, way, hub.clone(), Arc::clone(&store), &limits, Arc::clone(&metrics));
+        // What others publish is heard before the tail begins: nothing lies between.
+        cluster.start(&core).await;
+        let service = Service::start(Arc::clone(&store), hub, cluster, limits.clone(), metrics, &core);
         service.start_upkeep(config.retention.max_age_hours, &core).await?;
         let budget = Arc::new(Budget::new(limits.backlogs_max_bytes));
         janitor::start(service.hub().clone(), Arc::clone(&budget), &core);

@@ -1,4 +1,4 @@
-//! Which store the configuration means.
+//! Which store and which bus the configuration means.
 
 use std::sync::Arc;
 
@@ -6,7 +6,11 @@ use hallway_store::postgres::{PostgresOptions, PostgresStore};
 use hallway_store::sqlite::SqliteStore;
 use hallway_store::{Store, StoreError};
 
-use crate::config::Config;
+use super::ServeError;
+use crate::bus::envelope::ClusterKey;
+use crate::bus::{Bus, BusError};
+use crate::config::{Config, Secret};
+use crate::service::cluster::Way;
 
 /// Opens the store and brings its schema up to date.
 ///
@@ -27,4 +31,20 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
         Ok(store) => Ok(Arc::new(store?)),
         Err(panic) => Err(StoreError::Unusable(format!("opening the store failed: {panic}"))),
     }
+}
+
+/// The way to the other nodes, over a bus that is there already or the one that is configured; `None` when there is neither.
+pub(super) async fn open_way(
+    config: &Config,
+    tokens: &Secret,
+    given: Option<Arc<dyn Bus>>,
+) -> Result<Option<Way>, ServeError> {
+    let bus = match (given, &config.bus.url) {
+        (Some(bus), _) => bus,
+        (None, Some(url)) => return Err(BusError::Unusable(format!("{url} is not understood yet")).into()),
+        (None, None) => return Ok(None),
+    };
+    let secret = config.load_cluster_secret(tokens)?;
+    let key = ClusterKey::from_secret(secret.expose()).map_err(|short| BusError::Unusable(short.to_string()))?;
+    Ok(Some(Way { bus, key }))
 }

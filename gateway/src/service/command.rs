@@ -45,7 +45,12 @@ impl Service {
     pub fn waits_for_earlier(command: &Command) -> bool {
         matches!(
             command,
-            Command::Sync(_) | Command::RoomList(_) | Command::RoomMembers(_) | Command::MessageHistory(_)
+            Command::Sync(_)
+                | Command::RoomList(_)
+                | Command::RoomMembers(_)
+                | Command::MessageHistory(_)
+                | Command::PresenceGet(_)
+                | Command::PresenceWatch(_)
         )
     }
 
@@ -80,6 +85,9 @@ impl Service {
                 })
             }
             Command::RoomList(_) | Command::RoomMembers(_) | Command::MessageHistory(_) => self.read(actor, command),
+            Command::PresenceSet(_) | Command::PresenceGet(_) | Command::PresenceWatch(_) => {
+                self.presence(actor, command)
+            }
             Command::Hello(_) | Command::Sync(_) | Command::AuthRefresh(_) => {
                 Answer::Now(Err(ErrorBody::new(ErrorCode::NotIdentified, "hello is said once, at the beginning")))
             }
@@ -122,7 +130,9 @@ impl Service {
             return Answer::Now(Err(answers::refusal(hallway_store::Refusal::Forbidden)));
         }
         self.inner.metrics.signals.add(1);
-        self.inner.hub.ephemeral(room, Arc::new(Encoded::new(frame)), Some(actor.connection.id));
+        let frame = Arc::new(Encoded::new(frame));
+        self.inner.cluster.ephemeral(room, &frame);
+        self.inner.hub.ephemeral(room, frame, Some(actor.connection.id));
         Answer::Now(Ok(reply))
     }
 
@@ -166,7 +176,7 @@ impl Service {
     }
 
     /// Why somebody who is no member is refused: whether a private room exists is nobody else's business.
-    async fn not_for(&self, user: &UserId, room: &RoomId) -> ErrorBody {
+    pub(super) async fn not_for(&self, user: &UserId, room: &RoomId) -> ErrorBody {
         let timeout = std::time::Duration::from_millis(self.inner.limits.store_timeout_ms);
         match tokio::time::timeout(timeout, self.inner.store.room(user, room)).await {
             Ok(Ok(Some(_))) => answers::refusal(hallway_store::Refusal::NotAMember),
@@ -292,7 +302,7 @@ fn body_hash(command: &Command) -> [u8; BODY_HASH_BYTES] {
     hash
 }
 
-fn later(future: impl Future<Output = Result<Reply, ErrorBody>> + Send + 'static) -> Answer {
+pub(super) fn later(future: impl Future<Output = Result<Reply, ErrorBody>> + Send + 'static) -> Answer {
     Answer::Later(Box::pin(future))
 }
 
@@ -300,7 +310,7 @@ fn bad_cursor(error: InvalidCursor) -> ErrorBody {
     ErrorBody::new(ErrorCode::InvalidArgument, format!("cursor: {error}"))
 }
 
-fn text_cursor<T, E>(
+pub(super) fn text_cursor<T, E>(
     list: Cursor,
     cursor: Option<&str>,
     parse: impl Fn(&str) -> Result<T, E>,
@@ -310,7 +320,7 @@ fn text_cursor<T, E>(
     parse(&text).map(Some).map_err(|_| bad_cursor(InvalidCursor::Malformed))
 }
 
-fn failed(error: StoreError) -> ErrorBody {
+pub(super) fn failed(error: StoreError) -> ErrorBody {
     tracing::warn!(%error, "a read of the store failed");
     match error {
         // A read changes nothing, so its outcome is never unknown.

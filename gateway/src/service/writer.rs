@@ -12,10 +12,10 @@ use hallway_store::{BATCH_MAX_WRITES, CommitBatch, Committed, Refusal, Store, St
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
-use super::answers;
 use super::parking::{Admit, Keyed, Left, Parking, split_behind};
+use super::{Publisher, answers};
 use crate::config::Limits;
-use crate::hub::{Hub, LiveEvent};
+use crate::hub::LiveEvent;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
@@ -80,7 +80,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(
         store: Arc<dyn Store>,
-        hub: Hub,
+        publisher: Publisher,
         limits: &Limits,
         metrics: Arc<Metrics>,
         tasks: &Tasks,
@@ -88,7 +88,7 @@ impl Writer {
         let (queue, entries) = mpsc::channel(usize::try_from(limits.writer_queue_max).unwrap_or(usize::MAX));
         let task = WriterTask {
             store,
-            hub,
+            publisher,
             metrics,
             wait_max: Duration::from_millis(limits.writer_wait_max_ms),
             store_timeout: Duration::from_millis(limits.store_timeout_ms),
@@ -117,7 +117,7 @@ impl Writer {
 #[derive(Clone)]
 struct WriterTask {
     store: Arc<dyn Store>,
-    hub: Hub,
+    publisher: Publisher,
     metrics: Arc<Metrics>,
     wait_max: Duration,
     store_timeout: Duration,
@@ -282,7 +282,7 @@ impl WriterTask {
 
     /// Publishes, then answers. Says what was left out because of a lock.
     async fn acknowledge(&self, part: Vec<Entry>, batch: CommitBatch) -> Vec<Left<Entry>> {
-        self.hub.set_epoch(&batch.epoch);
+        self.publisher.hub.set_epoch(&batch.epoch);
         let results = self.publish(batch).await;
         let mut left = Vec::new();
         for (entry, result) in part.into_iter().zip(results) {
@@ -302,13 +302,13 @@ impl WriterTask {
         for committed in results.iter_mut().flatten() {
             for event in committed.events.drain(..) {
                 if let (StreamId::User(user), EventBody::MembershipChanged(change)) = (&event.stream, &event.body) {
-                    self.hub.learn_change(user, change, event.seq);
+                    self.publisher.hub.learn_change(user, change, event.seq);
                 }
                 events.push(Arc::new(LiveEvent::new(event)));
             }
         }
         self.metrics.events_committed.add(events.len() as u64);
-        self.hub.publish(events).await;
+        self.publisher.publish(events).await;
         results
     }
 
@@ -328,7 +328,7 @@ impl WriterTask {
             tokio::select! {
                 result = commit => match result {
                     Ok(batch) => {
-                        this.hub.set_epoch(&batch.epoch);
+                        this.publisher.hub.set_epoch(&batch.epoch);
                         this.publish(batch).await;
                     }
                     Err(_) => this.look(streams).await,
@@ -349,7 +349,7 @@ impl WriterTask {
         streams.dedup();
         loop {
             if let Ok(batch) = self.store.heads(streams.clone()).await {
-                self.hub.heads(batch.heads.into_iter().map(|head| (head.stream, head.last_seq)).collect());
+                self.publisher.hub.heads(batch.heads.into_iter().map(|head| (head.stream, head.last_seq)).collect());
                 return;
             }
             tokio::select! {

@@ -118,7 +118,7 @@ impl Unidentified {
         service.hub().learn(&identity.user, start.rooms(), start.user_head());
         let limits = service.limits();
         let welcome = Welcome {
-            session: format!("{:x}", connection.id.0),
+            session: format!("{}-{:x}", service.cluster().node(), connection.id.0),
             user: identity.user,
             epoch: start.epoch().clone(),
             protocol_minor: spoken_minor(hello.protocol_minor),

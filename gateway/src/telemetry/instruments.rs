@@ -112,6 +112,13 @@ impl<L: Label> Labelled<L> {
         }
     }
 
+    /// Counts so many.
+    pub fn add_many(&self, label: impl Into<L>, amount: u64) {
+        if let Some(count) = self.counts.get(label.into().index()) {
+            count.fetch_add(amount, Ordering::Relaxed);
+        }
+    }
+
     /// How often it was counted.
     #[must_use]
     pub fn get(&self, label: impl Into<L>) -> u64 {

@@ -133,6 +133,50 @@ label! {
     }
 }
 
+label! {
+    /// Why a stream's sequencer had to read the store.
+    GapCause "cause" {
+        /// An event came before one that did not.
+        Event "event",
+        /// A snapshot, an attach or another node knew a later head.
+        Head "head",
+        /// The store's tail knew a later head: nobody had told this node.
+        Tail "tail",
+    }
+}
+
+label! {
+    /// Which way something takes between nodes.
+    BusPath "path" {
+        /// To the inbox of one node.
+        Direct "direct",
+        /// To those who follow a large room.
+        Room "room",
+        /// To every node.
+        All "all",
+    }
+}
+
+label! {
+    /// Why something from the bus was not taken.
+    BusRefused "reason" {
+        /// It is no envelope.
+        Malformed "malformed",
+        /// It is larger than an envelope may be.
+        TooLarge "too_large",
+        /// It is an envelope of another major version.
+        Version "version",
+        /// It is not sealed with the cluster's secret, or was changed.
+        Signature "signature",
+        /// It was heard before.
+        Replayed "replayed",
+        /// A part of it cannot be read.
+        Frame "frame",
+        /// It belongs to another life of the store.
+        Epoch "epoch",
+    }
+}
+
 /// A command by its place in the protocol's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandLabel(usize);

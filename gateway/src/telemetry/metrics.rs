@@ -10,7 +10,7 @@ use opentelemetry::metrics::Meter;
 use super::exporter::{Exporter, MetricsError};
 use super::instruments::Instrument;
 pub use super::instruments::{Counter, Durations, Gauge, Labelled, Sizes};
-use super::labels::{CloseReason, CommandLabel, DrainOutcome, RefusedReason};
+use super::labels::{BusPath, BusRefused, CloseReason, CommandLabel, DrainOutcome, GapCause, RefusedReason};
 use hallway_protocol::ErrorCode;
 use hallway_protocol::frame::ResetReason;
 
@@ -70,7 +70,7 @@ catalogue! {
     lagging: Counter = "hallway_lagging_total", "connections", "Times that a full backlog turned a connection's streams Behind";
     backlog_bytes: Gauge = "hallway_backlog_bytes", "bytes", "Bytes waiting for clients that the kernel did not take yet";
     lane_overflows: Counter = "hallway_lane_overflows_total", "entries", "Entries that a full lane inbox did not take; their streams turned Behind";
-    gaps: Counter = "hallway_gaps_total", "gaps", "Gaps that a stream's sequencer filled from the store";
+    gaps: Labelled<GapCause> = "hallway_gaps_total", "gaps", "Gaps that a stream's sequencer filled from the store, by what told of them";
     streams: Gauge = "hallway_streams", "streams", "Streams whose state is held on this node";
     ring_bytes: Gauge = "hallway_ring_bytes", "bytes", "Bytes of recent events held in memory";
     store_pages: Counter = "hallway_store_pages_total", "reads", "Reads of event pages from the store";
@@ -80,6 +80,23 @@ catalogue! {
     resets: Labelled<ResetReason> = "hallway_resets_total", "streams", "Streams that a client was told to forget, by reason";
     store_up: Gauge = "hallway_store_up", "boolean", "1 while the store answers, else 0";
     signals: Counter = "hallway_signals_total", "signals", "Ephemeral frames (typing, signal) taken from clients";
+    bus_up: Gauge = "hallway_bus_up", "boolean", "1 while this node hears itself through the bus, else 0; 1 without a bus";
+    bus_probe_duration: Durations = "hallway_bus_probe_seconds", "seconds", "From this node to itself through the bus";
+    bus_published: Labelled<BusPath> = "hallway_bus_published_total", "messages", "Messages published to other nodes, by path";
+    bus_published_bytes: Counter = "hallway_bus_published_bytes_total", "bytes", "Bytes of those messages";
+    bus_events_published: Labelled<BusPath> = "hallway_bus_events_published_total", "events", "Events in those messages, by path; one that takes several ways counts for each";
+    bus_publish_failures: Counter = "hallway_bus_publish_failures_total", "messages", "Messages that the bus may not have taken";
+    bus_received: Labelled<BusPath> = "hallway_bus_received_total", "messages", "Messages of other nodes that were taken, by path";
+    bus_received_bytes: Counter = "hallway_bus_received_bytes_total", "bytes", "Bytes of those messages";
+    bus_events_received: Labelled<BusPath> = "hallway_bus_events_received_total", "events", "Events in those messages, by path";
+    bus_refused: Labelled<BusRefused> = "hallway_bus_refused_total", "messages", "Messages or parts of them that were not taken, by reason";
+    bus_missed: Counter = "hallway_bus_missed_total", "times", "Times that something was known to be missed on the bus";
+    bus_queue_drops: Counter = "hallway_bus_queue_drops_total", "messages", "Events and frames that a full queue to the bus did not take; the tail delivers the events";
+    bus_full_owners: Counter = "hallway_bus_full_owners_total", "messages", "Messages whose events were handed over as heads because the owners were full";
+    bus_subscriptions: Gauge = "hallway_bus_room_subscriptions", "rooms", "Large rooms whose channel this node hears";
+    cluster_nodes: Gauge = "hallway_cluster_nodes", "nodes", "Nodes known to live, this one included";
+    member_lists: Gauge = "hallway_member_lists_people", "people", "Members in the cached lists that say where a room's events go";
+    member_list_loads: Counter = "hallway_member_list_loads_total", "reads", "Reads of member lists from the store";
     tail_stalled: Gauge = "hallway_tail_stalled", "boolean", "1 while a long transaction holds up the store's tail and heads are asked for instead";
     tail_age: Gauge = "hallway_tail_age_seconds", "seconds", "For how long the cursor of the store's tail has been holding up what lies behind it";
     tail_rows: Counter = "hallway_tail_rows_total", "events", "Events that polls of the store's tail looked at";
@@ -87,6 +104,10 @@ catalogue! {
     writes_parked: Gauge = "hallway_writes_parked", "writes", "Writes that wait for rooms which someone else has locked in the store";
     draining: Gauge = "hallway_draining", "boolean", "1 while the node is stopping";
     drained: Labelled<DrainOutcome> = "hallway_drained_total", "connections", "Connections that a drain took leave of, by outcome";
+    presence_watched: Gauge = "hallway_presence_watched", "people", "People on the watch lists of this node's connections, all lists together";
+    presence_frames: Counter = "hallway_presence_frames_total", "frames", "Presence frames handed to watching connections";
+    presence_drops: Counter = "hallway_presence_drops_total", "frames", "Presence frames that a full backlog did not take";
+    directory_people: Gauge = "hallway_directory_people", "people", "People known to be connected, at any node";
 }
 
 impl Metrics {

@@ -24,6 +24,7 @@ mod held_up;
 mod hostile;
 mod http;
 mod limits;
+mod presence;
 mod recovery;
 mod rights;
 mod slow_store;

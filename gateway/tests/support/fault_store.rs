@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
 use hallway_store::{
-    CommitBatch, ConnectState, Durability, HeadBatch, HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage,
-    MessagesPage, PageBatch, PageRequest, RoomQuery, RoomView, Rooms, RoomsPage, Store, StoreError, StreamHead, Tail,
-    TailCursor, Upkeep, Write,
+    AudienceBatch, CommitBatch, ConnectState, Durability, HeadBatch, HistoryQuery, Log, Mark, MarkBatch, MemberQuery,
+    MembersPage, MessagesPage, PageBatch, PageRequest, RoomQuery, RoomView, Rooms, RoomsPage, Store, StoreError,
+    StreamHead, Tail, TailCursor, Upkeep, Write,
 };
 use tokio::sync::watch;
 
@@ -143,6 +143,14 @@ impl Rooms for FaultStore {
 
     async fn history(&self, user: &UserId, query: HistoryQuery) -> Result<Option<MessagesPage>, StoreError> {
         self.inner.history(user, query).await
+    }
+
+    async fn audiences(&self, rooms: Vec<RoomId>, members_max: u32) -> Result<AudienceBatch, StoreError> {
+        self.inner.audiences(rooms, members_max).await
+    }
+
+    async fn acquaintances(&self, user: &UserId, others: Vec<UserId>) -> Result<Vec<UserId>, StoreError> {
+        self.inner.acquaintances(user, others).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hallway_gateway::config::{Config, Secret};
-use hallway_gateway::server::{DrainReport, Node, open_store};
+use hallway_gateway::server::{DrainReport, Given, Node, open_store};
 use hallway_store::Store;
 use loadtest_client::token::{Claims, mint, sign};
 use loadtest_client::{ConnectOptions, Connection};
@@ -35,11 +35,11 @@ struct House {
 
 impl House {
     async fn launch(self, store: Option<Arc<dyn Store>>) -> TestNode {
-        let (config, secret) = (self.config.clone(), Secret::new(SECRET));
-        let node = match store {
-            None => Node::start(config, &secret).await.unwrap(),
-            Some(store) => Node::start_with_store(config, &secret, store).await.unwrap(),
-        };
+        self.launch_with(Given { store, ..Given::default() }).await
+    }
+
+    async fn launch_with(self, given: Given) -> TestNode {
+        let node = Node::start_with(self.config.clone(), &Secret::new(SECRET), given).await.unwrap();
         TestNode { node, house: self }
     }
 
@@ -67,6 +67,16 @@ impl TestNode {
     /// The same, on a store that can be told to be slow or to fail.
     pub(crate) async fn start_with_faults(change: impl FnOnce(&mut Config)) -> (Self, Arc<FaultStore>) {
         Self::prepare(change).launch_with_faults().await
+    }
+
+    /// The same, with parts that are there already.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config), given: Given) -> Self {
+        Self::prepare(change).launch_with(given).await
+    }
+
+    /// The node itself.
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
     }
 
     /// Drains the node and starts it again on the same data, on other ports.

@@ -3,16 +3,18 @@
 //! Everything here runs on the loopback, on free ports and in temporary directories, and is ended by its own process id when it
 //! is dropped. Nothing of it is part of a node.
 //!
-//! Reading order: [`postgres`] (a server that can be killed), [`proxy`] (a link that can be hurt), [`node`] (a gateway process),
-//! [`cluster`] (all of it together).
+//! Reading order: [`postgres`] and [`redis`] (servers that can be killed), [`proxy`] (a link that can be hurt), [`node`] (a gateway
+//! process), [`cluster`] (all of it together).
 
 pub mod cluster;
 pub mod node;
 pub mod postgres;
 mod process;
 pub mod proxy;
+pub mod redis;
 
 pub use cluster::{Cluster, ClusterSettings};
 pub use node::{NodeProcess, NodeSettings};
 pub use postgres::TemporaryPostgres;
 pub use proxy::FaultProxy;
+pub use redis::{TemporaryRedis, TemporaryRedisCluster, TemporarySentinel};

@@ -10,6 +10,7 @@
 //!
 //! **Invariant:** rooms are locked before users, each in the order of their ids; read markers last, by room and user.
 
+mod audiences;
 mod commit;
 mod connection;
 mod locked;
@@ -26,9 +27,9 @@ use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
 pub use options::PostgresOptions;
 
 use crate::{
-    CommitBatch, ConnectState, Durability, HeadBatch, HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage,
-    MessagesPage, PageBatch, PageRequest, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail,
-    TailCursor, Upkeep, Write,
+    AudienceBatch, CommitBatch, ConnectState, Durability, HeadBatch, HistoryQuery, Log, Mark, MarkBatch, MemberQuery,
+    MembersPage, MessagesPage, PageBatch, PageRequest, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead,
+    Tail, TailCursor, Upkeep, Write,
 };
 use connection::{Connections, Kind};
 
@@ -98,6 +99,14 @@ impl Rooms for PostgresStore {
 
     async fn history(&self, user: &UserId, query: HistoryQuery) -> Result<Option<MessagesPage>, StoreError> {
         reads::history(&self.connections, user, query).await
+    }
+
+    async fn audiences(&self, rooms: Vec<RoomId>, members_max: u32) -> Result<AudienceBatch, StoreError> {
+        audiences::audiences(&self.connections, rooms, members_max).await
+    }
+
+    async fn acquaintances(&self, user: &UserId, others: Vec<UserId>) -> Result<Vec<UserId>, StoreError> {
+        audiences::acquaintances(&self.connections, user, others).await
     }
 }
 

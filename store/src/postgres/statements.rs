@@ -116,6 +116,23 @@ statements! {
         WHERE mine.room = $2 AND mine.user_id = $1 ORDER BY m.seq"
     );
 
+    /// Members of rooms, at most so many of each.
+    AUDIENCES = "SELECT meta.epoch, coalesce(r.last_seq, 0), p.people FROM unnest($1::text[]) WITH ORDINALITY AS q(room, ord) \
+        CROSS JOIN meta \
+        LEFT JOIN rooms r ON r.id = q.room \
+        LEFT JOIN LATERAL ( \
+            SELECT array_agg(few.user_id) AS people FROM ( \
+                SELECT members.user_id FROM members WHERE members.room = q.room \
+                ORDER BY members.user_id LIMIT $2) few) p ON true \
+        ORDER BY q.ord";
+
+    /// Those of some people who share a room with somebody.
+    ACQUAINTANCES = "SELECT q.other FROM unnest($2::text[]) WITH ORDINALITY AS q(other, ord) \
+        WHERE q.other = $1 OR EXISTS ( \
+            SELECT 1 FROM members theirs JOIN members mine ON mine.room = theirs.room AND mine.user_id = $1 \
+            WHERE theirs.user_id = q.other) \
+        ORDER BY q.ord";
+
     /// The cheapest question.
     PROBE = "SELECT 1";
     /// The epoch; renewed when the fingerprint differs, or when told so.

@@ -8,6 +8,7 @@
 //!
 //! **Invariant:** a job that fails is rolled back and leaves the writer fit for the next one.
 
+mod audiences;
 mod batch;
 mod commit;
 mod events;
@@ -32,9 +33,9 @@ use self::readers::Readers;
 use self::writer::Writer;
 use crate::error::Cause;
 use crate::{
-    BATCH_MAX_WRITES, CommitBatch, ConnectState, Durability, HeadBatch, HistoryQuery, Log, Mark, MarkBatch,
-    MemberQuery, MembersPage, MessagesPage, PageBatch, PageRequest, RoomQuery, RoomView, Rooms, RoomsPage, StoreError,
-    StreamHead, Tail, TailCursor, Upkeep, Write,
+    AudienceBatch, BATCH_MAX_WRITES, CommitBatch, ConnectState, Durability, HeadBatch, HistoryQuery, Log, Mark,
+    MarkBatch, MemberQuery, MembersPage, MessagesPage, PageBatch, PageRequest, RoomQuery, RoomView, Rooms, RoomsPage,
+    StoreError, StreamHead, Tail, TailCursor, Upkeep, Write,
 };
 
 mod migrations {
@@ -233,6 +234,15 @@ impl Rooms for SqliteStore {
     async fn history(&self, user: &UserId, query: HistoryQuery) -> Result<Option<MessagesPage>, StoreError> {
         let user = user.clone();
         self.readers.run(move |connection| reads::history(connection, &user, &query)).await
+    }
+
+    async fn audiences(&self, rooms: Vec<RoomId>, members_max: u32) -> Result<AudienceBatch, StoreError> {
+        self.readers.run(move |connection| audiences::audiences(connection, &rooms, members_max)).await
+    }
+
+    async fn acquaintances(&self, user: &UserId, others: Vec<UserId>) -> Result<Vec<UserId>, StoreError> {
+        let user = user.clone();
+        self.readers.run(move |connection| audiences::acquaintances(connection, &user, others)).await
     }
 }
 

@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use hallway_protocol::frame::Reset;
-use hallway_protocol::{Epoch, Seq, StreamId};
+use hallway_protocol::{Epoch, RoomId, Seq, StreamId};
 use tokio::sync::oneshot;
 
 use crate::hub::{Connection, LiveEvent};
+use crate::telemetry::labels::GapCause;
 
 /// A connection is to follow a stream.
 pub struct Attach {
@@ -29,7 +30,8 @@ pub struct Attach {
 /// What an owner is told.
 pub(in crate::hub) enum OwnerMessage {
     Committed(Vec<Arc<LiveEvent>>),
-    Heads(Vec<(StreamId, Seq)>),
+    /// How far streams have come, and who says so.
+    Heads(Vec<(StreamId, Seq)>, GapCause),
     /// Begin to listen to a stream, before a snapshot is read that will seed it.
     Enter(StreamId),
     Seed(StreamId, Seq),
@@ -38,6 +40,8 @@ pub(in crate::hub) enum OwnerMessage {
     Left(usize, StreamId),
     /// The store began another life: forget everything.
     Clear,
+    /// Which rooms have readers here?
+    Followed(oneshot::Sender<Vec<RoomId>>),
     /// Which streams are held here.
     List(ListStreams),
 }

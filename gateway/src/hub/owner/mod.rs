@@ -31,11 +31,10 @@ use super::facade::Shared;
 use super::lane::{LaneAttach, LaneMessage};
 use super::{Connection, Inbox, LiveEvent, Ring};
 use crate::tasks::Tasks;
+use crate::telemetry::labels::GapCause;
 
 /// Messages taken from the inbox at once.
 const DRAIN_MAX_MESSAGES: usize = 256;
-/// How long a gap waits for the fast path to fill it.
-const GAP_PATIENCE: Duration = Duration::from_millis(25);
 /// Pause after a failed read of the log, and between attempts to tell a full lane what it missed.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Tables of so many entries are not worth making smaller.
@@ -145,11 +144,11 @@ impl Owner {
                     self.deliver(slot, ready);
                 }
             }
-            OwnerMessage::Heads(heads) => {
+            OwnerMessage::Heads(heads, cause) => {
                 for (stream, seq) in heads {
                     let Some(slot) = self.slot_of.get(&stream).copied() else { continue };
                     let Some(entry) = self.entries[slot as usize].as_mut() else { continue };
-                    entry.sequencer.head(seq, now);
+                    entry.sequencer.head(seq, cause, now);
                     self.open.insert(slot);
                 }
             }
@@ -165,6 +164,12 @@ impl Owner {
             OwnerMessage::Attach(attach) => self.attach(*attach, now),
             OwnerMessage::Left(lane, stream) => self.left(lane, &stream, now),
             OwnerMessage::Clear => self.clear(now),
+            OwnerMessage::Followed(reply) => {
+                let followed = |entry: &Entry| entry.id.room().filter(|_| !entry.readers.is_empty()).cloned();
+                let rooms = self.entries.iter().flatten().filter_map(followed).collect();
+                // Who asked may have stopped meanwhile.
+                let _ = reply.send(rooms);
+            }
             OwnerMessage::List(list) => self.list(list),
         }
     }
@@ -201,7 +206,7 @@ impl Owner {
         let Some(entry) = self.entries[slot as usize].as_mut() else { return };
         entry.sequencer.seed(head, now);
         // One that was following already may not have heard of it yet.
-        entry.sequencer.head(head, now);
+        entry.sequencer.head(head, GapCause::Head, now);
         self.open.insert(slot);
         for attach in waiting {
             self.attach_now(slot, attach);
@@ -216,7 +221,7 @@ impl Owner {
         }
         let slot = self.enter(attach.stream.clone());
         let Some(entry) = self.entries[slot as usize].as_mut() else { return };
-        entry.sequencer.head(attach.head, now);
+        entry.sequencer.head(attach.head, GapCause::Head, now);
         self.open.insert(slot);
         if entry.sequencer.delivered().is_some() {
             self.attach_now(slot, attach);
@@ -230,6 +235,9 @@ impl Owner {
         let Some(cursor) = entry.sequencer.delivered() else { return };
         if attach.connection.is_closed() {
             return;
+        }
+        if let (true, Some(room), Some(watch)) = (entry.readers.is_empty(), entry.id.room(), self.shared.room_watch()) {
+            watch.followed(room, true);
         }
         let lane = self.shared.lane_of(attach.connection.id);
         entry.readers.add(lane, self.shared.lanes.len());
@@ -276,8 +284,16 @@ impl Owner {
                 }
             }
             // Who is removed is taken out by the lane, at this event; it says so when it has.
-            if let Some(EventBody::MembershipChanged(change)) = event.body() {
-                self.membership_changed(event.stream(), change, event.seq());
+            match event.body() {
+                Some(EventBody::MembershipChanged(change)) => {
+                    self.membership_changed(event.stream(), change, event.seq());
+                }
+                Some(EventBody::MemberJoined(_) | EventBody::MemberRemoved(_)) => {
+                    if let (StreamId::Room(room), Some(watch)) = (event.stream(), self.shared.room_watch()) {
+                        watch.members(room);
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -327,6 +343,9 @@ impl Owner {
             self.idle.extract_if(|_, since| now.duration_since(*since) >= linger).map(|(slot, _)| slot).collect();
         for slot in over {
             let Some(entry) = self.entries[slot as usize].take() else { continue };
+            if let (Some(room), Some(watch)) = (entry.id.room(), self.shared.room_watch()) {
+                watch.followed(room, false);
+            }
             self.slot_of.remove(&entry.id);
             self.open.remove(&slot);
             self.free.push(slot);

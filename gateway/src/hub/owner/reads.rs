@@ -5,7 +5,7 @@ use std::time::Instant;
 use hallway_protocol::StreamId;
 
 use super::sequencer::Want;
-use super::{Entry, GAP_PATIENCE, LogRead, Owner, RETRY_PAUSE, ReadDone, ReadKind, ReadSlot, SWEEP_PERIOD};
+use super::{Entry, LogRead, Owner, RETRY_PAUSE, ReadDone, ReadKind, ReadSlot, SWEEP_PERIOD};
 
 /// Streams in one read of the log.
 const READ_MAX_STREAMS: usize = 256;
@@ -28,19 +28,19 @@ impl Owner {
             reads.push(LogRead { stream: entry.id.clone(), after, limit });
             slots.push((*slot, ReadKind::Birth, entry.id.clone()));
         }
+        let patience = self.shared.gap_patience();
         self.open.retain(|slot| {
-            self.entries[*slot as usize]
-                .as_ref()
-                .is_some_and(|entry| entry.sequencer.want(GAP_PATIENCE) != Want::Nothing)
+            self.entries[*slot as usize].as_ref().is_some_and(|entry| entry.sequencer.want(patience) != Want::Nothing)
         });
         for slot in &self.open {
             let Some(entry) = self.entries[*slot as usize].as_mut() else { continue };
-            let Want::EventsAfter(after, due) = entry.sequencer.want(GAP_PATIENCE) else { continue };
+            let Want::EventsAfter(after, due) = entry.sequencer.want(patience) else { continue };
             if due > now || reads.len() >= READ_MAX_STREAMS {
                 continue;
             }
-            entry.sequencer.reading();
-            self.shared.metrics.gaps.add(1);
+            if let Some(cause) = entry.sequencer.reading() {
+                self.shared.metrics.gaps.add(cause);
+            }
             reads.push(LogRead { stream: entry.id.clone(), after, limit });
             slots.push((*slot, ReadKind::Gap, entry.id.clone()));
         }
@@ -95,12 +95,12 @@ impl Owner {
 
     pub(super) fn wake_at(&self, now: Instant, reading: bool) -> Instant {
         let far = now + SWEEP_PERIOD;
-        let gaps = self.open.iter().filter_map(|slot| {
-            match self.entries[*slot as usize].as_ref()?.sequencer.want(GAP_PATIENCE) {
+        let patience = self.shared.gap_patience();
+        let gaps =
+            self.open.iter().filter_map(|slot| match self.entries[*slot as usize].as_ref()?.sequencer.want(patience) {
                 Want::EventsAfter(_, due) if !reading => Some(due.max(self.read_after)),
                 _ => None,
-            }
-        });
+            });
         let newborn = (!reading && !self.newborns.is_empty()).then_some(self.read_after);
         let overflow = (!self.overflowed.is_empty()).then_some(self.tell_at);
         gaps.chain(newborn).chain(overflow).min().unwrap_or(far)

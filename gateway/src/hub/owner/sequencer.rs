@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hallway_protocol::Seq;
 
 use crate::hub::LiveEvent;
+use crate::telemetry::labels::GapCause;
 
 /// What the sequencer needs from the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub(super) struct Sequencer {
 #[derive(Debug)]
 struct Gap {
     since: Instant,
+    /// What told of it first.
+    cause: GapCause,
     reading: bool,
     held: BTreeMap<Seq, Arc<LiveEvent>>,
 }
@@ -54,7 +57,7 @@ impl Sequencer {
     pub(super) fn seed(&mut self, head: Seq, now: Instant) {
         if self.delivered.is_none() {
             self.delivered = Some(head);
-            self.note_gap(now);
+            self.note_gap(GapCause::Head, now);
         }
     }
 
@@ -70,7 +73,7 @@ impl Sequencer {
         if seq == delivered + 1 {
             return self.advance(vec![event], now);
         }
-        self.note_gap(now);
+        self.note_gap(GapCause::Event, now);
         if let Some(gap) = self.gap.as_mut().filter(|gap| gap.held.len() < held_max) {
             gap.held.insert(seq, event);
         }
@@ -78,9 +81,9 @@ impl Sequencer {
     }
 
     /// Someone says that the stream has at least this head.
-    pub(super) fn head(&mut self, seq: Seq, now: Instant) {
+    pub(super) fn head(&mut self, seq: Seq, cause: GapCause, now: Instant) {
         self.heard = self.heard.max(seq);
-        self.note_gap(now);
+        self.note_gap(cause, now);
     }
 
     /// Takes what was read after [`Want::EventsAfter`]. `first_seq` is the oldest number that the log still has: what lies
@@ -126,11 +129,11 @@ impl Sequencer {
         }
     }
 
-    /// The wanted read is under way.
-    pub(super) fn reading(&mut self) {
-        if let Some(gap) = self.gap.as_mut() {
-            gap.reading = true;
-        }
+    /// The wanted read is under way; says what told of the gap.
+    pub(super) fn reading(&mut self) -> Option<GapCause> {
+        let gap = self.gap.as_mut()?;
+        gap.reading = true;
+        Some(gap.cause)
     }
 
     fn read_over(&mut self) {
@@ -161,14 +164,15 @@ impl Sequencer {
         }
         self.delivered = Some(delivered);
         self.heard = self.heard.max(delivered);
-        self.note_gap(now);
+        self.note_gap(GapCause::Event, now);
         ready
     }
 
-    fn note_gap(&mut self, now: Instant) {
+    fn note_gap(&mut self, cause: GapCause, now: Instant) {
         match self.delivered {
             Some(delivered) if delivered < self.heard => {
-                self.gap.get_or_insert_with(|| Box::new(Gap { since: now, reading: false, held: BTreeMap::new() }));
+                self.gap
+                    .get_or_insert_with(|| Box::new(Gap { since: now, cause, reading: false, held: BTreeMap::new() }));
             }
             _ => self.gap = None,
         }
@@ -203,7 +207,7 @@ mod tests {
         let (now, patience) = (Instant::now(), Duration::from_millis(25));
         let mut sequencer = Sequencer::newborn();
         sequencer.seed(5, now);
-        sequencer.head(7, now);
+        sequencer.head(7, GapCause::Head, now);
         let later = now + Duration::from_secs(1);
         sequencer.reading();
         assert!(sequencer.page(1, 5, Vec::new(), later).is_empty());
@@ -249,14 +253,14 @@ mod tests {
                 if index == seed_at { sequencer.seed(born_at, now); }
                 let ready = match step {
                     Step::Event(seq) => sequencer.event(event(seq), held_max, now),
-                    Step::Head(seq) => { sequencer.head(seq, now); Vec::new() }
+                    Step::Head(seq) => { sequencer.head(seq, GapCause::Head, now); Vec::new() }
                     Step::Read => read(&mut sequencer),
                     Step::ReadFails => { sequencer.page_failed(now); Vec::new() }
                 };
                 out.extend(ready.iter().map(|event| event.seq()));
             }
             sequencer.seed(born_at, now);
-            sequencer.head(last, now);
+            sequencer.head(last, GapCause::Tail, now);
             for _ in 0..=last {
                 out.extend(read(&mut sequencer).iter().map(|event| event.seq()));
             }

@@ -30,7 +30,7 @@ const HEADS_PAGE_STREAMS: u32 = 1000;
 impl Service {
     /// Has the tail read soon: whoever lost messages on the fast path calls it. Many calls are one.
     pub fn poke_tail(&self) {
-        self.inner.tail_poke.notify_one();
+        self.inner.cluster.want_tail();
     }
 
     /// Follows the tail from a cursor on, until `tasks` end.
@@ -42,7 +42,7 @@ impl Service {
             let polled_at = Instant::now();
             tokio::select! {
                 () = tokio::time::sleep(PERIOD) => {}
-                () = self.inner.tail_poke.notified() => tokio::select! {
+                () = self.inner.cluster.tail_wanted() => tokio::select! {
                     () = tokio::time::sleep_until((polled_at + POKED_PAUSE).into()) => {}
                     () = tasks.stopped() => return,
                 },
@@ -66,7 +66,7 @@ impl Service {
             self.inner.metrics.tail_rows.add(tail.rows);
             self.inner.hub.set_epoch(&tail.epoch);
             if !tail.heads.is_empty() {
-                self.inner.hub.heads(tail.heads);
+                self.inner.hub.tail_heads(tail.heads);
             }
             plan.polled(tail.rows, tail.next, Instant::now());
         }
@@ -108,7 +108,9 @@ impl Service {
             match tokio::time::timeout(timeout, self.inner.store.heads(streams)).await {
                 Ok(Ok(batch)) => {
                     self.inner.hub.set_epoch(&batch.epoch);
-                    self.inner.hub.heads(batch.heads.into_iter().map(|head| (head.stream, head.last_seq)).collect());
+                    self.inner
+                        .hub
+                        .tail_heads(batch.heads.into_iter().map(|head| (head.stream, head.last_seq)).collect());
                 }
                 Ok(Err(error)) => {
                     warn!(%error, "heads cannot be read");

@@ -1,0 +1,82 @@
+//! Pure. Which channels are wanted, and up to which of the changes the server has confirmed them.
+//!
+//! Callers change what is wanted and get the number of their change; who talks to the server takes the changes, several at once,
+//! and confirms up to a number. A caller that did not wait for it leaves a mark, so that the confirmation is announced.
+
+use std::collections::HashSet;
+
+use crate::bus::Channel;
+
+#[derive(Debug, Default)]
+pub(super) struct Interest {
+    wanted: HashSet<Channel>,
+    changed: HashSet<Channel>,
+    version: u64,
+    confirmed: u64,
+    unannounced: bool,
+}
+
+/// What is to be told to the server.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    pub(super) version: u64,
+    pub(super) subscribe: Vec<Channel>,
+    pub(super) unsubscribe: Vec<Channel>,
+}
+
+impl Interest {
+    /// Wants channels; returns the number to wait for.
+    pub(super) fn want(&mut self, channels: Vec<Channel>) -> u64 {
+        for channel in channels {
+            if self.wanted.insert(channel.clone()) {
+                self.changed.insert(channel);
+                self.version += 1;
+            }
+        }
+        self.version
+    }
+
+    /// Wants channels no more; returns the number to wait for.
+    pub(super) fn forget(&mut self, channels: Vec<Channel>) -> u64 {
+        for channel in channels {
+            if self.wanted.remove(&channel) {
+                self.changed.insert(channel);
+                self.version += 1;
+            }
+        }
+        self.version
+    }
+
+    /// What changed since the last call, if anything did.
+    pub(super) fn take(&mut self) -> Option<Changes> {
+        if self.changed.is_empty() {
+            return None;
+        }
+        let (subscribe, unsubscribe) = self.changed.drain().partition(|channel| self.wanted.contains(channel));
+        Some(Changes { version: self.version, subscribe, unsubscribe })
+    }
+
+    /// All that is wanted, for a server that knows nothing yet.
+    pub(super) fn take_all(&mut self) -> Changes {
+        self.changed.clear();
+        Changes { version: self.version, subscribe: self.wanted.iter().cloned().collect(), unsubscribe: Vec::new() }
+    }
+
+    /// The server has confirmed everything up to this number; says whether somebody has to be told who did not wait.
+    pub(super) fn confirm(&mut self, version: u64) -> bool {
+        self.confirmed = version;
+        std::mem::take(&mut self.unannounced)
+    }
+
+    /// Whether this number is confirmed. If it is not, the caller is taken to give up waiting.
+    pub(super) fn is_confirmed_or_leave(&mut self, version: u64) -> bool {
+        let confirmed = self.confirmed >= version;
+        self.unannounced |= !confirmed;
+        confirmed
+    }
+
+    /// Whether this number is confirmed.
+    pub(super) const fn is_confirmed(&self, version: u64) -> bool {
+        self.confirmed >= version
+    }
+}
