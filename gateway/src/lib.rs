@@ -12,6 +12,7 @@
 //! connection  one connection's outbound side
 //! config, node, telemetry, tasks   usable by all
 //! ```
+pub mod admission;
 pub mod auth;
 pub mod bus;
 pub mod cli;

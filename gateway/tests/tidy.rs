@@ -13,7 +13,7 @@ const FILE_MAX_LINES: usize = 500;
 const FLOORS: &[&[&str]] = &[
     &["config", "node", "tasks"],
     &["telemetry"],
-    &["connection"],
+    &["connection", "admission"],
     &["hub", "bus", "directory", "auth"],
     &["service"],
     &["session"],
@@ -24,7 +24,7 @@ const FLOORS: &[&[&str]] = &[
 
 /// Modules that do not know the store: what they need of it is handed to them.
 const WITHOUT_STORE: &[&str] =
-    &["config", "node", "tasks", "telemetry", "connection", "hub", "bus", "directory", "auth", "http"];
+    &["config", "node", "tasks", "telemetry", "connection", "admission", "hub", "bus", "directory", "auth", "http"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

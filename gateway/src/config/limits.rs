@@ -202,4 +202,21 @@ limits! {
     presence_watched_max: "people" = 1000000 in 1..=100000000,
         reached: "presence.watch is refused with limit_reached", metric: "hallway_presence_watched",
         test: "the_lists_of_all_connections_together_are_bounded";
+    /// Connections between their upgrade and the end of their first sync, at most; how many there may be follows from
+    /// how long syncs take.
+    admission_max: "connections" = 512 in 8..=100000,
+        reached: "the next ones wait before the upgrade", metric: "hallway_admission_limit",
+        test: "a_storm_beyond_what_the_store_takes_is_spread_out_and_all_get_in";
+    /// Time from hello to the end of the first sync that is aimed at.
+    admission_target_ms: "milliseconds" = 50 in 1..=60000,
+        reached: "fewer connections are admitted at a time", metric: "hallway_admission_limit",
+        test: "a_storm_beyond_what_the_store_takes_is_spread_out_and_all_get_in";
+    /// Connections that wait before the upgrade.
+    admission_queue_max: "connections" = 1000 in 0..=100000,
+        reached: "the upgrade is answered with 503, Retry-After and retry-after-ms", metric: "hallway_connections_refused_total",
+        test: "a_storm_beyond_what_the_store_takes_is_spread_out_and_all_get_in";
+    /// Time that they wait.
+    admission_wait_max_ms: "milliseconds" = 2000 in 0..=60000,
+        reached: "the upgrade is answered with 503, Retry-After and retry-after-ms", metric: "hallway_connections_refused_total",
+        test: "a_storm_beyond_what_the_store_takes_is_spread_out_and_all_get_in";
 }

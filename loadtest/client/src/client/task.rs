@@ -10,6 +10,7 @@ use hallway_protocol::command::Welcome;
 use hallway_protocol::{Command, Reply, ServerFrame};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::targets::asked_pause;
 use super::{ClientSettings, Control, Notice, Observer, Order, State};
 use crate::connection::Connection;
 use crate::error::{ClientError, End, RequestError};
@@ -82,6 +83,7 @@ impl<O: Observer> Task<O> {
             match ended {
                 Ended::ByNode(error) if self.settings.reconnect && error.retryable() => {
                     self.state.send_replace(State::Reconnecting);
+                    self.settings.note_end(&error);
                     match self.come_back().await {
                         Ok(connected) => next = connected,
                         Err(error) => reason = describe(&error),
@@ -271,10 +273,14 @@ impl<O: Observer> Task<O> {
             match Connection::open(&self.settings.connect).await {
                 Ok(connected) => return Ok(Some(connected)),
                 Err(error) if !error.retryable() || since.elapsed() > self.settings.give_up_after => return Err(error),
-                Err(ClientError::UpgradeRefused { retry_after_seconds: Some(seconds), .. }) => {
-                    self.reconnect_after = Some(Duration::from_secs(seconds));
+                Err(error) => {
+                    self.reconnect_after = asked_pause(&error);
+                    if self.reconnect_after.is_some() {
+                        // The node is well: it only wants the others first.
+                        pause = self.settings.backoff_min;
+                    }
+                    self.settings.rotate();
                 }
-                Err(_) => {}
             }
         }
     }
