@@ -20,7 +20,7 @@ const HELLO_WITHIN: Duration = Duration::from_millis(500);
 /// So long for a sync: one whose client does not read holds no place for ever.
 const SYNC_WITHIN: Duration = Duration::from_secs(3);
 /// Places that get free per second, until that was measured; and never thought to be fewer.
-const RATE_FIRST: f64 = 200.0;
+const RATE_FIRST: f64 = 500.0;
 const RATE_MIN: f64 = 20.0;
 /// Over which the rate is measured, and how much a measurement counts.
 const RATE_WINDOW: Duration = Duration::from_millis(250);

@@ -74,14 +74,14 @@ fn percentile(mut values: Vec<Duration>, percent: usize) -> Duration {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Whatever the store can do and however many come: everybody is in sync not much later than the store could serve
-    /// them, and who was admitted does not wait long.
+    /// Whatever the store can do and however many come: who was admitted does not wait long, and everybody is in sync not much
+    /// later than the store could serve them, but for what the first of them were told before it was known how fast that is.
     #[test]
     fn the_limit_finds_its_place(clients in 500..4000_usize, per_second in 150..5000_u32, queue_max in 0..1000_usize) {
         let outcome = storm(clients, queue_max, |_| f64::from(per_second));
         let last = *outcome.synced_at.iter().max().unwrap();
         let ideal = Duration::from_secs_f64(clients as f64 / f64::from(per_second));
-        prop_assert!(last < ideal * 2 + Duration::from_secs(6), "{last:?} instead of {ideal:?}");
+        prop_assert!(last < ideal * 2 + RETURN_MAX, "{last:?} instead of {ideal:?}");
         let settled = outcome.took[outcome.took.len() / 5..].to_vec();
         let p99 = percentile(settled, 99);
         prop_assert!(p99 <= Duration::from_millis(100), "p99 {p99:?}");
@@ -106,7 +106,9 @@ fn a_store_that_was_slow_for_a_while_is_used_fully_again() {
     let in_second = |second: u64| outcome.synced_at.iter().filter(|at| at.as_secs() == second).count();
     assert!(in_second(2) <= 110, "{}", in_second(2));
     assert!(in_second(5) >= 1600, "only {} a second later", in_second(5));
-    assert!(percentile(outcome.took.clone(), 99) <= Duration::from_millis(300));
+    // Who was at the store when it became slow waits for all before them; nobody after that does.
+    assert!(percentile(outcome.took.clone(), 95) <= Duration::from_millis(100));
+    assert!(percentile(outcome.took.clone(), 100) <= Duration::from_secs(1));
 }
 
 #[test]

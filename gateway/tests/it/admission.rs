@@ -63,15 +63,15 @@ async fn a_storm_beyond_what_the_store_takes_is_spread_out_and_all_get_in() {
     let most = entered.iter().map(|client| client.refusals).max().unwrap();
     let mut synced: Vec<Duration> = entered.iter().map(|client| client.synced_after).collect();
     synced.sort_unstable();
-    let (p50, p99) = (synced[CLIENTS / 2], synced[CLIENTS * 99 / 100]);
+    let (p50, p90) = (synced[CLIENTS / 2], synced[CLIENTS * 90 / 100]);
     println!(
-        "all in after {took:?}; {refusals} refusals, at most {most} of one; synced after p50 {p50:?}, p99 {p99:?}"
+        "all in after {took:?}; {refusals} refusals, at most {most} of one; synced after p50 {p50:?}, p90 {p90:?}"
     );
     assert!(took < PATIENCE * 2, "{took:?}");
     assert!(refusals > 0 && most < 60, "{refusals} refusals, {most} of one");
     // Without admission the last of six hundred would have waited five seconds.
     assert!(p50 < Duration::from_millis(500), "{p50:?}");
-    assert!(p99 < Duration::from_secs(2), "{p99:?}");
+    assert!(p90 < Duration::from_secs(1), "{p90:?}");
     assert_eq!(node.metric("hallway_admitted_total").await, CLIENTS as f64);
     assert!(node.metric("hallway_admission_limit").await < 32.0);
     assert!(node.metric_of("hallway_connections_refused_total", "busy").await >= refusals as f64);

@@ -104,6 +104,7 @@ async fn a_client_that_comes_back_to_a_busy_node_waits_as_it_asks() {
     let diary = Diary::default();
     // The line is cut, so the other target is next: that one is busy, and so is not the first one.
     let client = Client::connect(settings(&[&open, &busy]), diary.clone()).await.unwrap();
+    assert!(eventually(PATIENCE, || diary.words() == ["connected"]).await);
     client.cut();
     assert!(eventually(PATIENCE, || diary.words().len() == 3).await, "{:?}", diary.words());
     assert!(diary.away() >= Duration::from_millis(300), "{:?}", diary.away());
@@ -133,6 +134,7 @@ async fn a_node_that_is_not_there_is_passed_over() {
     let gone = FakeNode::at("ws://127.0.0.1:1/v1/ws");
     let diary = Diary::default();
     let client = Client::connect(settings(&[&gone.url, &node.url]), diary.clone()).await.unwrap();
+    assert!(eventually(PATIENCE, || diary.words() == ["connected"]).await);
     client.cut();
     assert!(eventually(PATIENCE, || node.connections() == 2).await);
     client.close().await;
