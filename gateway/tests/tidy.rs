@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["sabotage"],
     &["config", "node", "tasks"],
     &["telemetry"],
-    &["connection"],
+    &["connection", "admission"],
     &["hub", "bus", "directory", "auth"],
     &["service"],
     &["session"],
@@ -26,7 +26,7 @@ const FLOORS: &[&[&str]] = &[
 
 /// Modules that do not know the store: what they need of it is handed to them.
 const WITHOUT_STORE: &[&str] =
-    &["config", "node", "sabotage", "tasks", "telemetry", "connection", "hub", "bus", "directory", "auth", "http"];
+    &["config", "node", "sabotage", "tasks", "telemetry", "connection", "admission", "hub", "bus", "directory", "auth", "http"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

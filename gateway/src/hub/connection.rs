@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hallway_protocol::codec::Codec;
 use hallway_protocol::{RoomId, Seq, StreamId, UserId};
 
+use crate::admission::Permit;
 use crate::connection::Outbound;
 
 /// Unique on this node for its whole life.
@@ -61,6 +62,8 @@ struct Work {
     behind: BTreeMap<StreamId, Seq>,
     /// `Some` while the hello is under way.
     deferred: Option<Vec<Join>>,
+    /// Its place among those who are on their way to the end of their first sync.
+    permit: Option<Permit>,
 }
 
 impl Connection {
@@ -123,6 +126,20 @@ impl Connection {
 
     fn work(&self) -> MutexGuard<'_, Option<Box<Work>>> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds a place until the first sync has ended, or the connection.
+    pub fn hold(&self, permit: Permit) {
+        self.work().get_or_insert_default().permit = Some(permit);
+    }
+
+    /// Takes the place that it held.
+    #[must_use]
+    pub fn take_permit(&self) -> Option<Permit> {
+        let mut slot = self.work();
+        let permit = slot.as_mut().and_then(|work| work.permit.take());
+        free_if_done(&mut slot);
+        permit
     }
 
     /// The lane asks for a stream to be read from the log. Replaces an older request for it.
@@ -196,6 +213,7 @@ impl Connection {
     /// Marks the connection as gone, so that a late attach is ignored.
     pub(super) fn mark_closed(&self) {
         self.closed.store(true, Ordering::Release);
+        drop(self.take_permit());
     }
 
     /// Whether it is gone.
@@ -206,7 +224,7 @@ impl Connection {
 }
 
 fn free_if_done(slot: &mut Option<Box<Work>>) {
-    if slot.as_ref().is_some_and(|work| work.behind.is_empty() && work.deferred.is_none()) {
+    if slot.as_ref().is_some_and(|work| work.behind.is_empty() && work.deferred.is_none() && work.permit.is_none()) {
         *slot = None;
     }
 }

@@ -11,19 +11,22 @@ use hallway_protocol::{CloseCode, Command, ErrorBody, ErrorCode, PROTOCOL_MINOR,
 use super::line::{Inbound, Line};
 use super::run::Identified;
 use super::{End, Sessions};
+use crate::admission::Permit;
 use crate::auth::{Identity, Scopes, now_ms};
 use crate::hub::{About, Connection};
+use crate::service::Service;
 
 /// Nobody yet: only `hello` is understood.
 pub(super) struct Unidentified {
     sessions: Arc<Sessions>,
     /// From the `Authorization` header.
     token: Option<String>,
+    permit: Permit,
 }
 
 impl Unidentified {
-    pub(super) fn new(sessions: Arc<Sessions>, token: Option<String>) -> Self {
-        Self { sessions, token }
+    pub(super) fn new(sessions: Arc<Sessions>, token: Option<String>, permit: Permit) -> Self {
+        Self { sessions, token, permit }
     }
 
     /// Waits for a valid hello and answers it.
@@ -87,13 +90,11 @@ impl Unidentified {
     }
 
     fn refuse(&self, line: &Line, id: Option<u64>, error: ErrorBody) -> End {
-        self.sessions.service.metrics().errors.add(error.code);
-        line.send_error(id, error);
-        End::Close(CloseCode::BadClient)
+        refuse(&self.sessions.service, line, id, error)
     }
 
     /// Registered first, read second, attached third: whatever is committed meanwhile is heard.
-    async fn enter(self, line: &mut Line, id: u64, hello: Hello, identity: Identity) -> Result<Identified, End> {
+    async fn enter(mut self, line: &mut Line, id: u64, hello: Hello, identity: Identity) -> Result<Identified, End> {
         let sessions = Arc::clone(&self.sessions);
         let service = &sessions.service;
         let about = About {
@@ -108,18 +109,23 @@ impl Unidentified {
             let message = "this user has too many connections to this node: close one of them";
             return Err(self.refuse(line, Some(id), ErrorBody::new(ErrorCode::LimitReached, message)));
         }
+        self.permit.begun();
+        connection.hold(self.permit);
         // From here on, dropping `identified` (also when this future is dropped) takes the connection out of the hub.
         let identified = Identified::new(Arc::clone(&sessions), Arc::clone(&connection), &identity, Instant::now());
         let start = match service.connect(&identity.user).await {
             Ok(start) => start,
             Err(error) => {
-                self.refuse(line, Some(id), error);
+                if let Some(permit) = connection.take_permit() {
+                    permit.failed();
+                }
+                refuse(service, line, Some(id), error);
                 return Err(End::Close(CloseCode::StoreUnavailable));
             }
         };
         if connection.token_is_older_than(start.revoked_before_ms()) {
             let message = "this user's tokens were revoked after this one was issued: get a new token";
-            self.refuse(line, Some(id), ErrorBody::new(ErrorCode::Unauthenticated, message));
+            refuse(service, line, Some(id), ErrorBody::new(ErrorCode::Unauthenticated, message));
             return Err(End::Close(CloseCode::Unauthenticated));
         }
         service.hub().learn(&identity.user, start.rooms(), start.muted(), start.user_head());
@@ -140,6 +146,12 @@ impl Unidentified {
         service.begin(&connection, &start, &hello.positions, hello.limit);
         Ok(identified)
     }
+}
+
+fn refuse(service: &Service, line: &Line, id: Option<u64>, error: ErrorBody) -> End {
+    service.metrics().errors.add(error.code);
+    line.send_error(id, error);
+    End::Close(CloseCode::BadClient)
 }
 
 /// The smaller of both sides' minors.

@@ -110,6 +110,11 @@ catalogue! {
     directory_people: Gauge = "hallway_directory_people", "people", "People known to be connected, at any node";
     draining: Gauge = "hallway_draining", "boolean", "1 while the node is stopping";
     drained: Labelled<DrainOutcome> = "hallway_drained_total", "connections", "Connections that a drain took leave of, by outcome";
+    admitted: Counter = "hallway_admitted_total", "connections", "Connections that were let in to say hello and sync";
+    admission_limit: Gauge = "hallway_admission_limit", "connections", "How many may be between their upgrade and the end of their first sync, at present";
+    admission_waiting: Gauge = "hallway_admission_waiting", "connections", "Connections that wait before the upgrade";
+    admission_wait: Durations = "hallway_admission_wait_seconds", "seconds", "How long those waited that were let in after waiting";
+    admitted_sync: Durations = "hallway_admitted_sync_seconds", "seconds", "From being let in to the end of the first sync";
 }
 
 impl Metrics {

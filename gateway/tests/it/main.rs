@@ -11,6 +11,7 @@ mod seat;
 #[path = "../support/witness.rs"]
 mod witness;
 
+mod admission;
 mod auth;
 mod backlog;
 mod bursts;

@@ -34,6 +34,9 @@ pub(crate) struct FaultStore {
     pages_work: watch::Sender<bool>,
     entered: watch::Sender<usize>,
     page_requests: Mutex<Vec<PageRequest>>,
+    /// Time that each connect takes, one after the other.
+    connect_pause: Mutex<std::time::Duration>,
+    connecting: tokio::sync::Mutex<()>,
 }
 
 impl FaultStore {
@@ -44,11 +47,18 @@ impl FaultStore {
             pages_work: watch::Sender::new(true),
             entered: watch::Sender::new(0),
             page_requests: Mutex::default(),
+            connect_pause: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
         }
     }
 
     pub(crate) fn commits(&self, commits: Commits) {
         self.commits.send_replace(commits);
+    }
+
+    /// Connects take so long from now on, one after the other.
+    pub(crate) fn connects_take(&self, pause: std::time::Duration) {
+        *self.connect_pause.lock().unwrap() = pause;
     }
 
     /// Pages are read, or wait.
@@ -126,6 +136,11 @@ impl Log for FaultStore {
 #[async_trait]
 impl Rooms for FaultStore {
     async fn connect(&self, user: &UserId) -> Result<ConnectState, StoreError> {
+        let pause = *self.connect_pause.lock().unwrap();
+        if !pause.is_zero() {
+            let _turn = self.connecting.lock().await;
+            tokio::time::sleep(pause).await;
+        }
         self.inner.connect(user).await
     }
 
