@@ -13,6 +13,7 @@
 //! config, node, sabotage, telemetry, tasks   usable by all
 //! simulation  (tests only) a cluster of the pure cores under a seeded clock, bus and store
 //! ```
+pub mod admission;
 pub mod auth;
 pub mod bus;
 pub mod cli;

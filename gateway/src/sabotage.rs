@@ -60,8 +60,8 @@ named! {
         "after_commit_before_publish" AfterCommitBeforePublish,
         /// It was handed to this node's own readers; nobody was answered, and no other node has heard of it.
         "after_publish_before_acknowledge" AfterPublishBeforeAcknowledge,
-        /// Its senders were answered, and no other node has heard of it.
-        "after_acknowledge_before_bus" AfterAcknowledgeBeforeBus,
+        /// It is about to be told to other nodes; its senders may have been answered.
+        "before_bus" BeforeBus,
     }
 }
 

@@ -11,9 +11,10 @@ const FILE_MAX_LINES: usize = 500;
 
 /// Modules of the gateway from the ground up. A module may use those of lower floors; neighbours are strangers.
 const FLOORS: &[&[&str]] = &[
-    &["config", "node", "sabotage", "tasks"],
+    &["sabotage"],
+    &["config", "node", "tasks"],
     &["telemetry"],
-    &["connection"],
+    &["connection", "admission"],
     &["hub", "bus", "directory", "auth"],
     &["service"],
     &["session"],
@@ -25,7 +26,7 @@ const FLOORS: &[&[&str]] = &[
 
 /// Modules that do not know the store: what they need of it is handed to them.
 const WITHOUT_STORE: &[&str] =
-    &["config", "node", "sabotage", "tasks", "telemetry", "connection", "hub", "bus", "directory", "auth", "http"];
+    &["config", "node", "sabotage", "tasks", "telemetry", "connection", "admission", "hub", "bus", "directory", "auth", "http"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

@@ -202,4 +202,21 @@ limits! {
     drain_reconnects_per_second: "connections per second" = 1000 in 1..=1000000,
         reached: "clients are told to come back later, up to 30 seconds", metric: "hallway_drained_total",
         test: "clients_of_a_drain_are_sent_back_spread_over_their_number";
+    /// Connections between their upgrade and the end of their first sync, at most; how many there may be follows from
+    /// how long syncs take.
+    admission_max: "connections" = 512 in 8..=100000,
+        reached: "the next ones wait before the upgrade", metric: "hallway_admission_limit",
+        test: "a_storm_beyond_what_the_store_takes_is_spread_out_and_all_get_in";
+    /// Time from hello to the end of the first sync that is aimed at.
+    admission_target_ms: "milliseconds" = 50 in 1..=60000,
+        reached: "fewer connections are admitted at a time", metric: "hallway_admission_limit",
+        test: "a_storm_beyond_what_the_store_takes_is_spread_out_and_all_get_in";
+    /// Connections that wait before the upgrade.
+    admission_queue_max: "connections" = 1000 in 0..=100000,
+        reached: "the upgrade is answered with 503, Retry-After and retry-after-ms", metric: "hallway_connections_refused_total",
+        test: "a_storm_beyond_what_the_store_takes_is_spread_out_and_all_get_in";
+    /// Time that they wait.
+    admission_wait_max_ms: "milliseconds" = 2000 in 0..=60000,
+        reached: "the upgrade is answered with 503, Retry-After and retry-after-ms", metric: "hallway_connections_refused_total",
+        test: "a_storm_beyond_what_the_store_takes_is_spread_out_and_all_get_in";
 }

@@ -53,7 +53,7 @@ impl Routes {
         let routes = Arc::clone(&self);
         let service = service_fn(move |request| {
             let routes = Arc::clone(&routes);
-            async move { Ok::<_, Infallible>(routes.route(request, listener)) }
+            async move { Ok::<_, Infallible>(routes.route(request, listener).await) }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -72,12 +72,12 @@ impl Routes {
         }
     }
 
-    fn route(self: &Arc<Self>, request: Request<Incoming>, listener: Listener) -> Response<Body> {
+    async fn route(self: &Arc<Self>, request: Request<Incoming>, listener: Listener) -> Response<Body> {
         if request.method() != Method::GET {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is understood here\n");
         }
         match (request.uri().path(), listener) {
-            ("/v1/ws", Listener::Public) => upgrade::upgrade(self, request),
+            ("/v1/ws", Listener::Public) => upgrade::upgrade(self, request).await,
             ("/healthz", _) => text(StatusCode::OK, "alive\n"),
             ("/readyz", _) => admin::ready(&self.sessions),
             ("/version", _) => text(StatusCode::OK, concat!(env!("CARGO_PKG_VERSION"), "\n")),

@@ -1,6 +1,7 @@
 //! From an HTTP request to a session (RFC 6455 section 4.2).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hallway_protocol::codec::Codec;
 use hyper::body::Incoming;
@@ -11,6 +12,7 @@ use hyper::header::{
 use hyper::upgrade::Upgraded as HyperUpgraded;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use rand::RngExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -18,10 +20,12 @@ use super::{Body, Routes, text};
 use crate::session::Upgraded;
 use crate::telemetry::labels::RefusedReason;
 
-/// When a client that found the node full should try again.
-const RETRY_AFTER_SECONDS: &str = "2";
+/// When clients that found the node full or stopping should try again: spread over this time.
+const RETRY_AFTER_MS: std::ops::Range<u64> = 1000..3000;
+/// The same as `Retry-After`, to the millisecond: whole seconds would bring many back at the same time.
+const RETRY_AFTER_MS_NAME: HeaderName = HeaderName::from_static("retry-after-ms");
 
-pub(super) fn upgrade(routes: &Arc<Routes>, mut request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn upgrade(routes: &Arc<Routes>, mut request: Request<Incoming>) -> Response<Body> {
     let metrics = routes.sessions.service.metrics();
     let checked = check(routes, request.headers());
     let (codec, accept, named) = match checked {
@@ -31,21 +35,40 @@ pub(super) fn upgrade(routes: &Arc<Routes>, mut request: Request<Incoming>) -> R
             return *response;
         }
     };
-    let Some(place) = (!routes.sessions.tasks.is_stopped()).then(|| routes.sessions.place()).flatten() else {
-        metrics.connections_refused.add(RefusedReason::Full);
-        let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "this node is full or stopping: try again soon\n");
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
-        return response;
+    let refuse = |reason, message, after: Option<Duration>| {
+        metrics.connections_refused.add(reason);
+        let jittered = || Duration::from_millis(rand::rng().random_range(RETRY_AFTER_MS));
+        come_back(message, after.unwrap_or_else(jittered))
     };
+    let Some(place) = routes.sessions.place() else {
+        return refuse(RefusedReason::Full, "this node is full: try again soon\n", None);
+    };
+    let permit = match routes.sessions.admission.admit().await {
+        Ok(permit) => permit,
+        Err(after) => return refuse(RefusedReason::Busy, "too many come at once: try again soon\n", Some(after)),
+    };
+    if routes.sessions.tasks.is_stopped() {
+        return refuse(RefusedReason::Draining, "this node is stopping: try another\n", None);
+    }
     let token = bearer(request.headers());
     let sessions = Arc::clone(&routes.sessions);
     let upgrade = hyper::upgrade::on(&mut request);
     routes.sessions.tasks.spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         let Some(upgraded) = raw(upgraded) else { return };
-        sessions.begin(upgraded, codec, token, place).await;
+        sessions.begin(upgraded, codec, token, place, permit).await;
     });
     switching(codec, &accept, named)
+}
+
+/// 503 with the time to wait: whole seconds for those who know only these, at least one.
+fn come_back(message: &'static str, after: Duration) -> Response<Body> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, message);
+    let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from(after_ms.div_ceil(1000).max(1)));
+    headers.insert(RETRY_AFTER_MS_NAME, HeaderValue::from(after_ms));
+    response
 }
 
 /// The TCP socket beneath hyper, and what hyper had read from it already.

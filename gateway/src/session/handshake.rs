@@ -11,19 +11,22 @@ use hallway_protocol::{CloseCode, Command, ErrorBody, ErrorCode, PROTOCOL_MINOR,
 use super::line::{Inbound, Line};
 use super::run::Identified;
 use super::{End, Sessions};
+use crate::admission::Permit;
 use crate::auth::{Identity, Scopes, now_ms};
-use crate::hub::Connection;
+use crate::hub::{About, Connection};
+use crate::service::Service;
 
 /// Nobody yet: only `hello` is understood.
 pub(super) struct Unidentified {
     sessions: Arc<Sessions>,
     /// From the `Authorization` header.
     token: Option<String>,
+    permit: Permit,
 }
 
 impl Unidentified {
-    pub(super) fn new(sessions: Arc<Sessions>, token: Option<String>) -> Self {
-        Self { sessions, token }
+    pub(super) fn new(sessions: Arc<Sessions>, token: Option<String>, permit: Permit) -> Self {
+        Self { sessions, token, permit }
     }
 
     /// Waits for a valid hello and answers it.
@@ -87,38 +90,48 @@ impl Unidentified {
     }
 
     fn refuse(&self, line: &Line, id: Option<u64>, error: ErrorBody) -> End {
-        self.sessions.service.metrics().errors.add(error.code);
-        line.send_error(id, error);
-        End::Close(CloseCode::BadClient)
+        refuse(&self.sessions.service, line, id, error)
     }
 
     /// Registered first, read second, attached third: whatever is committed meanwhile is heard.
-    async fn enter(self, line: &mut Line, id: u64, hello: Hello, identity: Identity) -> Result<Identified, End> {
+    async fn enter(mut self, line: &mut Line, id: u64, hello: Hello, identity: Identity) -> Result<Identified, End> {
         let sessions = Arc::clone(&self.sessions);
         let service = &sessions.service;
-        let connection = Arc::new(Connection::new(
-            sessions.next_connection(),
-            identity.user.clone(),
-            line.codec,
-            Arc::clone(&line.outbound),
-        ));
+        let about = About {
+            connected_at_ms: now_ms(),
+            client_name: hello.client_name.map(String::into_boxed_str),
+            client_version: hello.client_version.map(String::into_boxed_str),
+        };
+        let connection =
+            Connection::new(sessions.next_connection(), identity.user.clone(), line.codec, Arc::clone(&line.outbound));
+        let connection = Arc::new(connection.introduced(about, hello.protocol_minor, identity.issued_at_ms));
         if !service.hub().enter(&connection) {
             let message = "this user has too many connections to this node: close one of them";
             return Err(self.refuse(line, Some(id), ErrorBody::new(ErrorCode::LimitReached, message)));
         }
+        self.permit.begun();
+        connection.hold(self.permit);
         // From here on, dropping `identified` (also when this future is dropped) takes the connection out of the hub.
         let identified = Identified::new(Arc::clone(&sessions), Arc::clone(&connection), &identity, Instant::now());
         let start = match service.connect(&identity.user).await {
             Ok(start) => start,
             Err(error) => {
-                self.refuse(line, Some(id), error);
+                if let Some(permit) = connection.take_permit() {
+                    permit.failed();
+                }
+                refuse(service, line, Some(id), error);
                 return Err(End::Close(CloseCode::StoreUnavailable));
             }
         };
-        service.hub().learn(&identity.user, start.rooms(), start.user_head());
+        if connection.token_is_older_than(start.revoked_before_ms()) {
+            let message = "this user's tokens were revoked after this one was issued: get a new token";
+            refuse(service, line, Some(id), ErrorBody::new(ErrorCode::Unauthenticated, message));
+            return Err(End::Close(CloseCode::Unauthenticated));
+        }
+        service.hub().learn(&identity.user, start.rooms(), start.muted(), start.user_head());
         let limits = service.limits();
         let welcome = Welcome {
-            session: format!("{}-{:x}", service.cluster().node(), connection.id.0),
+            session: service.hub().session_name(connection.id),
             user: identity.user,
             epoch: start.epoch().clone(),
             protocol_minor: spoken_minor(hello.protocol_minor),
@@ -133,6 +146,12 @@ impl Unidentified {
         service.begin(&connection, &start, &hello.positions, hello.limit);
         Ok(identified)
     }
+}
+
+fn refuse(service: &Service, line: &Line, id: Option<u64>, error: ErrorBody) -> End {
+    service.metrics().errors.add(error.code);
+    line.send_error(id, error);
+    End::Close(CloseCode::BadClient)
 }
 
 /// The smaller of both sides' minors.

@@ -33,6 +33,7 @@ use std::time::Instant;
 use hallway_protocol::CloseCode;
 use hallway_protocol::codec::Codec;
 
+use crate::admission::{Admission, Permit};
 use crate::auth::Authenticator;
 use crate::connection::Budget;
 use crate::hub::ConnectionId;
@@ -57,6 +58,8 @@ pub struct Sessions {
     pub tasks: Tasks,
     /// What a drain tells them.
     pub farewell: Farewell,
+    /// Who may begin.
+    pub admission: Arc<Admission>,
     next_id: AtomicU64,
     open: AtomicUsize,
     unidentified: AtomicUsize,
@@ -78,6 +81,7 @@ impl Sessions {
         budget: Arc<Budget>,
         tasks: Tasks,
     ) -> Self {
+        let admission = Arc::new(Admission::new(service.limits(), Arc::clone(service.metrics())));
         Self {
             service,
             reader,
@@ -85,6 +89,7 @@ impl Sessions {
             budget,
             tasks,
             farewell: Farewell::default(),
+            admission,
             next_id: AtomicU64::new(1),
             open: AtomicUsize::new(0),
             unidentified: AtomicUsize::new(0),
@@ -114,11 +119,18 @@ impl Sessions {
     }
 
     /// Hears the hello, and lets an identified session go on in a task of its own.
-    pub async fn begin(self: Arc<Self>, upgraded: Upgraded, codec: Codec, token: Option<String>, mut place: Place) {
+    pub async fn begin(
+        self: Arc<Self>,
+        upgraded: Upgraded,
+        codec: Codec,
+        token: Option<String>,
+        mut place: Place,
+        permit: Permit,
+    ) {
         let begun = Instant::now();
         self.service.metrics().connections_opened.add(1);
         let mut line = Line::new(upgraded, codec, &self);
-        let unidentified = Unidentified::new(Arc::clone(&self), token);
+        let unidentified = Unidentified::new(Arc::clone(&self), token, permit);
         match unidentified.hello(&mut line).await {
             Ok(identified) => {
                 place.identified();

@@ -120,6 +120,8 @@ label! {
         BadRequest "bad_request",
         /// The process has no file left for it.
         Files "files",
+        /// More come than the store can take: 503.
+        Busy "busy",
     }
 }
 

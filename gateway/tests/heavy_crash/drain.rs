@@ -47,7 +47,10 @@ struct Goodbye {
 async fn heavy_sigterm_drains_and_says_when_to_come_back() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let deadline_ms = DRAIN_DEADLINE.as_millis().to_string();
-    let settings = Settings::new(directory.path()).with("HALLWAY__LIMITS__DRAIN_DEADLINE_MS", &deadline_ms);
+    let settings = Settings::new(directory.path())
+        .with("HALLWAY__LIMITS__DRAIN_DEADLINE_MS", &deadline_ms)
+        // Those who never read are still there when the node is told to stop.
+        .with("HALLWAY__LIMITS__WRITE_TIMEOUT_MS", "300000");
     let mut node = NodeProcess::spawn_ready(settings).await;
     let room = RoomId::new("hall").expect("a room's name");
     let mut settings = ClientSettings::new(options(&node.settings, "speaker"));

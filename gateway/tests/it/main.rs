@@ -11,6 +11,7 @@ mod seat;
 #[path = "../support/witness.rs"]
 mod witness;
 
+mod admission;
 mod auth;
 mod backlog;
 mod bursts;
@@ -25,6 +26,7 @@ mod hostile;
 mod http;
 mod limits;
 mod presence;
+mod people;
 mod recovery;
 mod rights;
 mod slow_store;

@@ -16,6 +16,6 @@ mod asking;
 mod fast_path;
 mod forged;
 mod outage;
+mod redis;
 mod roll;
 mod threshold;
-mod presence;

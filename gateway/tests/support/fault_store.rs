@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
 use hallway_store::{
-    AudienceBatch, CommitBatch, ConnectState, Durability, HeadBatch, HistoryQuery, Log, Mark, MarkBatch, MemberQuery,
-    MembersPage, MessagesPage, PageBatch, PageRequest, RoomQuery, RoomView, Rooms, RoomsPage, Store, StoreError,
-    StreamHead, Tail, TailCursor, Upkeep, Write,
+    AudienceBatch, AuditPage, AuditQuery, BanQuery, BansPage, CommitBatch, ConnectState, Durability, Ending, HeadBatch,
+    HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, PageBatch, PageRequest, People,
+    RoomQuery, RoomView, Rooms, RoomsPage, Store, StoreError, StreamHead, Tail, TailCursor, Upkeep, Write,
 };
 use tokio::sync::watch;
 
@@ -34,6 +34,9 @@ pub(crate) struct FaultStore {
     pages_work: watch::Sender<bool>,
     entered: watch::Sender<usize>,
     page_requests: Mutex<Vec<PageRequest>>,
+    /// Time that each connect takes, one after the other.
+    connect_pause: Mutex<std::time::Duration>,
+    connecting: tokio::sync::Mutex<()>,
 }
 
 impl FaultStore {
@@ -44,11 +47,18 @@ impl FaultStore {
             pages_work: watch::Sender::new(true),
             entered: watch::Sender::new(0),
             page_requests: Mutex::default(),
+            connect_pause: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
         }
     }
 
     pub(crate) fn commits(&self, commits: Commits) {
         self.commits.send_replace(commits);
+    }
+
+    /// Connects take so long from now on, one after the other.
+    pub(crate) fn connects_take(&self, pause: std::time::Duration) {
+        *self.connect_pause.lock().unwrap() = pause;
     }
 
     /// Pages are read, or wait.
@@ -126,6 +136,11 @@ impl Log for FaultStore {
 #[async_trait]
 impl Rooms for FaultStore {
     async fn connect(&self, user: &UserId) -> Result<ConnectState, StoreError> {
+        let pause = *self.connect_pause.lock().unwrap();
+        if !pause.is_zero() {
+            let _turn = self.connecting.lock().await;
+            tokio::time::sleep(pause).await;
+        }
         self.inner.connect(user).await
     }
 
@@ -151,6 +166,25 @@ impl Rooms for FaultStore {
 
     async fn acquaintances(&self, user: &UserId, others: Vec<UserId>) -> Result<Vec<UserId>, StoreError> {
         self.inner.acquaintances(user, others).await
+    }
+}
+
+#[async_trait]
+impl People for FaultStore {
+    async fn mute(&self, user: &UserId, room: &RoomId) -> Result<Option<Ending>, StoreError> {
+        self.inner.mute(user, room).await
+    }
+
+    async fn bans(&self, user: &UserId, query: BanQuery) -> Result<Option<BansPage>, StoreError> {
+        self.inner.bans(user, query).await
+    }
+
+    async fn audit(&self, viewer: Option<&UserId>, query: AuditQuery) -> Result<Option<AuditPage>, StoreError> {
+        self.inner.audit(viewer, query).await
+    }
+
+    async fn trim_records(&self) -> Result<bool, StoreError> {
+        self.inner.trim_records().await
     }
 }
 

@@ -46,7 +46,7 @@ pub enum ClientError {
     #[error("cannot connect to {address}")]
     Connect { address: String, source: std::io::Error },
     #[error("the node answered the upgrade with HTTP {status}")]
-    UpgradeRefused { status: u16, retry_after_seconds: Option<u64> },
+    UpgradeRefused { status: u16, retry_after: Option<Duration> },
     #[error("the WebSocket failed")]
     WebSocket(#[source] Box<tungstenite::Error>),
     #[error("{0}")]
@@ -74,15 +74,23 @@ impl ClientError {
         }
     }
 
+    /// When the node that said no asked to be tried again. Then it is no error: the node has too much to do, or is stopping.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::UpgradeRefused { status: 429 | 503, retry_after } => *retry_after,
+            _ => None,
+        }
+    }
+
     pub(crate) fn from_websocket(error: tungstenite::Error) -> Self {
         match error {
             tungstenite::Error::Http(response) => {
-                let retry_after_seconds = response
-                    .headers()
-                    .get("retry-after")
-                    .and_then(|value| value.to_str().ok())
-                    .and_then(|text| text.parse().ok());
-                Self::UpgradeRefused { status: response.status().as_u16(), retry_after_seconds }
+                let number = |name: &str| -> Option<u64> { response.headers().get(name)?.to_str().ok()?.parse().ok() };
+                let exactly = number("retry-after-ms").map(Duration::from_millis);
+                // Whole seconds are the same for many: they are spread by whoever waits them.
+                let retry_after = exactly.or_else(|| number("retry-after").map(Duration::from_secs));
+                Self::UpgradeRefused { status: response.status().as_u16(), retry_after }
             }
             tungstenite::Error::Io(error) => Self::Ended(End { code: None, reason: error.to_string() }),
             tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {

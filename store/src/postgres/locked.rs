@@ -1,6 +1,6 @@
 //! Pure: which writes of a batch go on without the rooms that someone else has locked.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::Write;
 
@@ -8,8 +8,8 @@ use crate::Write;
 #[derive(Debug, Default)]
 pub(super) struct Waiting<'a> {
     rooms: HashSet<&'a str>,
-    /// Who has a write that waits: their later ones wait behind it, whatever room they are for.
-    actors: HashSet<&'a str>,
+    /// Who has a write that waits, and their first such: their later ones wait behind it, whatever room they are for.
+    actors: HashMap<&'a str, usize>,
 }
 
 impl<'a> Waiting<'a> {
@@ -19,17 +19,20 @@ impl<'a> Waiting<'a> {
     }
 
     pub(super) fn is_locked(&self, write: &Write) -> bool {
-        self.rooms.contains(write.action.room().as_str())
+        write.action.room().is_some_and(|room| self.rooms.contains(room.as_str()))
     }
 
     /// Those of a run that go on, and those that wait; both in their order. Runs of a batch are split in their order, too.
     pub(super) fn split(&mut self, batch: &'a [Write], run: Vec<usize>) -> (Vec<usize>, Vec<usize>) {
         run.into_iter().partition(|index| {
             let write = &batch[*index];
-            let goes =
-                !self.rooms.contains(write.action.room().as_str()) && !self.actors.contains(write.actor.as_str());
+            let first = self.actors.get(write.actor.as_str());
+            let goes = !self.is_locked(write) && first.is_none_or(|first| first > index);
             if !goes {
-                self.actors.insert(write.actor.as_str());
+                self.actors
+                    .entry(write.actor.as_str())
+                    .and_modify(|first| *first = (*first).min(*index))
+                    .or_insert(*index);
             }
             goes
         })

@@ -122,6 +122,9 @@ impl Lane {
             .collect();
         let frame = data_frame(follower.connection.codec, &ServerFrame::SyncEnd(SyncEnd { positions }));
         follower.connection.outbound.push(frame);
+        if let Some(permit) = follower.connection.take_permit() {
+            permit.synced();
+        }
         self.metrics.sync_duration.record(watch.begun.elapsed());
     }
 }

@@ -19,6 +19,9 @@ use crate::telemetry::labels::DrainOutcome;
 /// Between two looks for connections that were still entering when their turn came.
 const LATECOMERS_PAUSE: Duration = Duration::from_millis(50);
 
+/// Time to tell the other nodes.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+
 /// What a drain came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DrainReport {
@@ -67,14 +70,15 @@ impl Node {
         let cut = if in_time { 0 } else { self.sessions.open() };
         (0..cut).for_each(|_| metrics.drained.add(DrainOutcome::Forced));
         let forced = cut + self.sessions.farewell.cut();
-        // Nobody is present through this node any more; the others need not wait for its lease to end.
-        self.sessions.service.cluster().farewell().await;
+        let left = || bounds.deadline.saturating_sub(begun.elapsed());
+        // The others hear that this node's people are gone, unless the bus does not answer.
+        let _ = tokio::time::timeout(FAREWELL_MAX.min(left()), self.sessions.service.cluster().farewell()).await;
         self.core.stop();
         let stop_core = async {
             self.core.ended().await;
             self.store.close().await;
         };
-        if tokio::time::timeout(bounds.deadline.saturating_sub(begun.elapsed()), stop_core).await.is_err() {
+        if tokio::time::timeout(left(), stop_core).await.is_err() {
             warn!("the store or a task that uses it did not end in time");
         }
         let report = DrainReport { clean: open.saturating_sub(forced), forced };

@@ -11,6 +11,7 @@
 
 mod commands;
 mod events;
+mod targets;
 mod task;
 
 use std::time::Duration;
@@ -23,7 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use commands::{committed, message, nonce, retry_until_known};
 pub use events::Events;
 
-use crate::connection::{ConnectOptions, Connection};
+use crate::connection::ConnectOptions;
 use crate::error::{ClientError, RequestError};
 use crate::positions::{Positions, Step};
 
@@ -34,8 +35,9 @@ const QUEUE_MAX_REQUESTS: usize = 1024;
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
     pub connect: ConnectOptions,
-    /// Where to come back, one of them each time: the nodes of a cluster. Empty: where it was.
-    pub elsewhere: Vec<String>,
+    /// Nodes to choose from, in turn: another one after each failure, and when one says that it is stopping. Empty: only
+    /// `connect.url`.
+    pub targets: Vec<String>,
     /// Whether to come back after the connection was lost.
     pub reconnect: bool,
     /// First pause before coming back; doubled with each failure, and jittered.
@@ -53,7 +55,7 @@ impl ClientSettings {
     pub fn new(connect: ConnectOptions) -> Self {
         Self {
             connect,
-            elsewhere: Vec::new(),
+            targets: Vec::new(),
             reconnect: true,
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(2),
@@ -134,12 +136,13 @@ impl std::fmt::Debug for Order {
 }
 
 impl Client {
-    /// Connects, says `hello`, and starts the background task. Must be called inside a tokio runtime.
+    /// Connects, says `hello`, and starts the background task. A node that has too much to do is waited for as it asks, at most
+    /// `give_up_after`. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// [`ClientError`] when the first connection cannot be made.
-    pub async fn connect(settings: ClientSettings, observer: impl Observer) -> Result<Self, ClientError> {
-        let (connection, welcome) = Connection::open(&settings.connect).await?;
+    /// [`ClientError`] when the first connection cannot be made, to none of the targets.
+    pub async fn connect(mut settings: ClientSettings, observer: impl Observer) -> Result<Self, ClientError> {
+        let (connection, welcome) = targets::connect_first(&mut settings).await?;
         let (orders, inbox) = mpsc::channel(QUEUE_MAX_REQUESTS);
         let (control, control_inbox) = watch::channel(Control::default());
         let (state_outbox, state) = watch::channel(State::Connected);

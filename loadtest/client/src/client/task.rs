@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use hallway_protocol::codec::Received;
 use hallway_protocol::command::Welcome;
 use hallway_protocol::{Command, Reply, ServerFrame};
-use rand::seq::IndexedRandom;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::targets::asked_pause;
 use super::{ClientSettings, Control, Notice, Observer, Order, State};
 use crate::connection::Connection;
 use crate::error::{ClientError, End, RequestError};
@@ -83,6 +83,7 @@ impl<O: Observer> Task<O> {
             match ended {
                 Ended::ByNode(error) if self.settings.reconnect && error.retryable() => {
                     self.state.send_replace(State::Reconnecting);
+                    self.settings.note_end(&error);
                     match self.come_back().await {
                         Ok(connected) => next = connected,
                         Err(error) => reason = describe(&error),
@@ -269,16 +270,17 @@ impl<O: Observer> Task<O> {
             }
             pause = (pause * 2).min(self.settings.backoff_max);
             self.settings.connect.positions = self.positions.to_vec();
-            if let Some(url) = self.settings.elsewhere.choose(&mut rand::rng()) {
-                self.settings.connect.url.clone_from(url);
-            }
             match Connection::open(&self.settings.connect).await {
                 Ok(connected) => return Ok(Some(connected)),
                 Err(error) if !error.retryable() || since.elapsed() > self.settings.give_up_after => return Err(error),
-                Err(ClientError::UpgradeRefused { retry_after_seconds: Some(seconds), .. }) => {
-                    self.reconnect_after = Some(Duration::from_secs(seconds));
+                Err(error) => {
+                    self.reconnect_after = asked_pause(&error);
+                    if self.reconnect_after.is_some() {
+                        // The node is well: it only wants the others first.
+                        pause = self.settings.backoff_min;
+                    }
+                    self.settings.rotate();
                 }
-                Err(_) => {}
             }
         }
     }

@@ -138,6 +138,15 @@ impl Recorder {
         }
     }
 
+    /// The session read messages of a room, whatever its positions: who may read them is I8, and what stands where is I4.
+    pub fn read_history(&mut self, session: SessionId, room: &StreamId, messages: &[hallway_protocol::Message]) {
+        for message in messages {
+            let mut received = self.received(session.0, room, message.seq, Step::Repeat);
+            self.message(&mut received, EventKind::Created, message);
+            self.records.push(Record::Receive(received));
+        }
+    }
+
     /// The session had every chance to read to the end: what it lacks now is lost.
     pub fn done(&mut self, session: SessionId) {
         self.records.push(Record::Done { session: session.0 });

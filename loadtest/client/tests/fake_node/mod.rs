@@ -9,17 +9,18 @@ use futures_util::{SinkExt, StreamExt};
 use hallway_protocol::codec::{Codec, decode_request, encode_frame};
 use hallway_protocol::command::{self, Committed, Done, Hello, MessageSend, Pong, Welcome};
 use hallway_protocol::event::{MemberJoined, MessageCreated, RoomCreated};
-use hallway_protocol::frame::{ErrorFrame, OkFrame, Reset, ResetReason, SignalFrame, SyncBegin, SyncEnd};
+use hallway_protocol::frame::{Closing, ErrorFrame, OkFrame, Reset, ResetReason, SignalFrame, SyncBegin, SyncEnd};
 use hallway_protocol::model::MyRoom;
 use hallway_protocol::{
-    Command, Epoch, ErrorBody, ErrorCode, Event, EventBody, History, Message, MessageId, Position, Reply, Role, RoomId,
-    RoomInfo, RoomKind, Seq, ServerFrame, StreamId, UserId, Visibility,
+    CloseCode, Command, Epoch, ErrorBody, ErrorCode, Event, EventBody, History, Message, MessageId, Position, Reply,
+    Role, RoomId, RoomInfo, RoomKind, Seq, ServerFrame, StreamId, UserId, Visibility,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 pub(crate) const SECRET: &[u8] = b"fake";
 
@@ -66,13 +67,31 @@ struct State {
 pub(crate) struct FakeNode {
     pub(crate) url: String,
     task: Option<tokio::task::JoinHandle<()>>,
+    state: Arc<Mutex<State>>,
 }
 
 impl FakeNode {
     /// A place where no node is.
     #[allow(dead_code, reason = "only some of the tests that share this file need it")]
     pub(crate) fn at(url: &str) -> Self {
-        Self { url: url.to_owned(), task: None }
+        Self { url: url.to_owned(), task: None, state: Arc::default() }
+    }
+}
+
+#[allow(dead_code, reason = "only some of the tests that share this file need it")]
+impl FakeNode {
+    /// How many are connected, or were.
+    pub(crate) fn connections(&self) -> usize {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).sockets.len()
+    }
+
+    /// Says goodbye to everybody, as a node that stops.
+    pub(crate) fn send_away(&self, reconnect_after_ms: u64) {
+        let (code, reason) = (CloseCode::Draining.code(), CloseCode::Draining.reason().to_owned());
+        let closing = Closing { code, reason, reconnect_after_ms: Some(reconnect_after_ms) };
+        for (_, socket) in &self.state.lock().unwrap_or_else(PoisonError::into_inner).sockets {
+            let _ = socket.send(ServerFrame::Closing(closing.clone()));
+        }
     }
 }
 
@@ -94,12 +113,13 @@ pub(crate) async fn start(misbehaviour: Misbehaviour) -> FakeNode {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/v1/ws", listener.local_addr().unwrap());
     let node = Node { state: Arc::default(), misbehaviour };
+    let state = Arc::clone(&node.state);
     let task = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(node.clone().serve(stream));
         }
     });
-    FakeNode { url, task: Some(task) }
+    FakeNode { url, task: Some(task), state }
 }
 
 fn epoch() -> Epoch {
@@ -131,6 +151,10 @@ impl Node {
                         Codec::Postcard => tungstenite::Message::binary(bytes),
                     };
                     if socket.send(message).await.is_err() {
+                        return;
+                    }
+                    if let ServerFrame::Closing(closing) = frame {
+                        let _ = socket.close(Some(CloseFrame { code: closing.code.into(), reason: closing.reason.into() })).await;
                         return;
                     }
                 }

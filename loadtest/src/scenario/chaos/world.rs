@@ -176,7 +176,7 @@ impl World {
     ) -> Result<impl Future<Output = Result<Guest, Failure>> + Send + 'static, Failure> {
         let mut settings = ClientSettings::new(self.options(&user, node)?);
         if roams {
-            settings.elsewhere.clone_from(&self.urls);
+            settings.targets.clone_from(&self.urls);
         }
         settings.backoff_max = Duration::from_millis(500);
         settings.request_timeout = Duration::from_secs(5);

@@ -35,6 +35,7 @@ pub(super) async fn drain(scene: &mut Scene<'_>) -> Result<Felt, Failure> {
     let began_at = scene.begins();
     let (took, wrong) = leave(scene, victim).await?;
     let healed_at = Instant::now();
+    scene.wait().await;
     let felt = scene.since(before);
     scene.heals();
     scene.cluster.nodes[victim].process.start()?;
@@ -58,6 +59,9 @@ pub(super) async fn rolling_restart(scene: &mut Scene<'_>) -> Result<Felt, Failu
         scene.cluster.nodes[node].process.start()?;
         scene.cluster.nodes[node].process.wait_ready(READY_WITHIN).await?;
     }
+    let healed_at = Instant::now();
+    // The last node's clients are on their way.
+    scene.wait().await;
     let felt = scene.since(before);
     let how = format!(
         "{} nodes restarted, each left within {longest:.1?}, {} reconnects",
@@ -66,7 +70,7 @@ pub(super) async fn rolling_restart(scene: &mut Scene<'_>) -> Result<Felt, Failu
     );
     // Everybody was sent away once at least.
     let bit = felt.reconnects >= scene.world.guests.len() as u64;
-    Ok(Felt { began_at, healed_at: Instant::now(), bit, how, wrong })
+    Ok(Felt { began_at, healed_at, bit, how, wrong })
 }
 
 /// SIGTERM, and the node's goodbye: how long it took, and what was wrong with it.
