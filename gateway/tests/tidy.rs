@@ -25,8 +25,20 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// Modules that do not know the store: what they need of it is handed to them.
-const WITHOUT_STORE: &[&str] =
-    &["config", "node", "sabotage", "tasks", "telemetry", "connection", "admission", "hub", "bus", "directory", "auth", "http"];
+const WITHOUT_STORE: &[&str] = &[
+    "config",
+    "node",
+    "sabotage",
+    "tasks",
+    "telemetry",
+    "connection",
+    "admission",
+    "hub",
+    "bus",
+    "directory",
+    "auth",
+    "http",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

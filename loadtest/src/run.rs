@@ -102,13 +102,7 @@ impl Context {
     }
 
     /// Sends one message, again and again until its outcome is known. `due` is when it was meant to be sent.
-    pub(crate) async fn publish(
-        self: Arc<Self>,
-        sender: Arc<Handle>,
-        room: RoomId,
-        started: Instant,
-        due: Instant,
-    ) {
+    pub(crate) async fn publish(self: Arc<Self>, sender: Arc<Handle>, room: RoomId, started: Instant, due: Instant) {
         let (client, user) = (&sender.client, &sender.user);
         let id = MessageId::generate();
         let text = text_of(due.saturating_duration_since(started), sender.target, self.settings.payload);

@@ -265,7 +265,7 @@ fn take(world: &mut World, client: usize, received: Received) {
             Reply::Hello(welcome) => {
                 positions.welcome(&welcome);
                 world.clients[client].is_welcome = true;
-                Notice::Connected { welcome: Box::new(welcome) }
+                Notice::Connected { welcome: Box::new(welcome), upgraded_at: std::time::Instant::now() }
             }
             Reply::MessageSend(committed) => {
                 if let Some(attempt) = world.clients[client].waiting.remove(&ok.id) {

@@ -106,7 +106,7 @@ struct Witness {
 
 impl Observer for Witness {
     fn observe(&mut self, notice: Notice) {
-        if let Notice::Connected { welcome } = &notice {
+        if let Notice::Connected { welcome, .. } = &notice {
             let mut epochs = self.shared.epochs.lock().unwrap_or_else(PoisonError::into_inner);
             epochs.insert(welcome.epoch.to_string());
         }

@@ -99,6 +99,7 @@ pub struct Connection {
     codec: Codec,
     next_id: u64,
     last_heard: Instant,
+    upgraded_at: Instant,
 }
 
 impl Connection {
@@ -138,7 +139,14 @@ impl Connection {
         let (socket, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config))
             .await
             .map_err(ClientError::from_websocket)?;
-        Ok(Self { socket, codec: options.codec, next_id: 1, last_heard: Instant::now() })
+        let upgraded_at = Instant::now();
+        Ok(Self { socket, codec: options.codec, next_id: 1, last_heard: upgraded_at, upgraded_at })
+    }
+
+    /// When the node let it in: its answer to the upgrade.
+    #[must_use]
+    pub fn upgraded_at(&self) -> Instant {
+        self.upgraded_at
     }
 
     /// Says `hello` and waits for the answer.

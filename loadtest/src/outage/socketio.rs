@@ -160,8 +160,7 @@ impl Member {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
         let path = format!("/socket.io/?EIO=4&transport=websocket&room=r{}", self.place.room);
-        let (mut socket, _) =
-            tokio_tungstenite::client_async(format!("ws://{}{path}", self.address), stream).await?;
+        let (mut socket, _) = tokio_tungstenite::client_async(format!("ws://{}{path}", self.address), stream).await?;
         self.expect(&mut socket, r#"0{"sid""#).await?;
         socket.send(Message::text(format!(r#"40{{"token":"{}"}}"#, self.token))).await?;
         self.expect(&mut socket, r#"42["joined"]"#).await?;

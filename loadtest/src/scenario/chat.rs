@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::member::{Watch, Window};
 use crate::metrics;
-use crate::sample::process::{Cpu, Watched};
 use crate::run::{Context, Failure, Handle, for_all};
+use crate::sample::process::{Cpu, Watched};
 use crate::schedule;
 
 /// Receive buffer of the slow reader: full soon.

@@ -28,9 +28,14 @@ pub(super) enum Order {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Report {
     /// So many clients are connected and in their rooms.
-    Ready { clients: u64 },
+    Ready {
+        clients: u64,
+    },
     /// So many of those who lost their node are in sync again.
-    Back { lost: u64, back: u64 },
+    Back {
+        lost: u64,
+        back: u64,
+    },
     Ended(Box<Ended>),
     Failed(String),
 }

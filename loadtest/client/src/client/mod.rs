@@ -14,7 +14,7 @@ mod events;
 mod targets;
 mod task;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hallway_protocol::command::Welcome;
 use hallway_protocol::frame::Reset;
@@ -69,7 +69,11 @@ impl ClientSettings {
 #[derive(Debug)]
 pub enum Notice {
     /// A connection was made (again); the events of its first sync follow.
-    Connected { welcome: Box<Welcome> },
+    Connected {
+        welcome: Box<Welcome>,
+        /// When the node let it in: its answer to the upgrade.
+        upgraded_at: Instant,
+    },
     /// An event, and what it is to a client that stands where this one stands. Repeats are to be dropped.
     Event { event: Event, step: Step },
     /// An event of a kind that is newer than this client; it moved the position.

@@ -103,7 +103,8 @@ impl<O: Observer> Task<O> {
         self.positions.welcome(&welcome);
         self.dirty = false;
         poll_fn(|context| self.observer.poll_ready(context)).await;
-        self.observer.observe(Notice::Connected { welcome: Box::new(welcome) });
+        let upgraded_at = connection.upgraded_at();
+        self.observer.observe(Notice::Connected { welcome: Box::new(welcome), upgraded_at });
         self.state.send_replace(State::Connected);
         let mut control = self.control.clone();
         let cuts = control.borrow().cuts;

@@ -108,7 +108,7 @@ impl Recorder {
     pub fn observe(&mut self, session: SessionId, notice: &Notice) {
         let session = session.0;
         match notice {
-            Notice::Connected { welcome } => {
+            Notice::Connected { welcome, .. } => {
                 self.epoch(&welcome.epoch);
                 self.records.push(Record::Connected { session });
                 self.records.push(Record::Welcomed { session });
