@@ -171,9 +171,9 @@ fn bus_url(raw: &Raw) -> Result<Option<BusUrl>, Misfit> {
 /// Bytes that are no pattern and no separator to any server.
 fn channel_prefix(raw: &Raw) -> Result<String, Misfit> {
     let text = raw.text()?;
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-');
     if text.is_empty() || text.len() > CHANNEL_PREFIX_MAX_BYTES || !text.bytes().all(fits) {
-        return Err(misfit("is no prefix", "set 1 to 64 of A-Z a-z 0-9 _ . -"));
+        return Err(misfit("is no prefix", "set 1 to 64 of A-Z a-z 0-9 _ . : -"));
     }
     Ok(text.to_owned())
 }

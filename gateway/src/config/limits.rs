@@ -161,19 +161,6 @@ limits! {
     tail_stall_ms: "milliseconds" = 30000 in 100..=3600000,
         reached: "the heads of the node's streams are asked for until the cursor moves", metric: "hallway_tail_stalled",
         test: "a_long_transaction_elsewhere_stops_nothing_and_polls_stay_cheap";
-    /// Time between "not ready" and the end of accepting, for balancers to notice; at most half of the deadline, and
-    /// none in development mode.
-    drain_notice_ms: "milliseconds" = 3000 in 0..=300000,
-        reached: "no connection is accepted any more", metric: "hallway_draining",
-        test: "a_node_that_leaves_serves_on_until_it_was_noticed";
-    /// Connections that a drain tells at once to come back.
-    drain_batch_connections: "connections" = 200 in 1..=1000000,
-        reached: "the next ones are told an interval later, so that all are told within the deadline", metric: "hallway_drained_total",
-        test: "sigterm_drains_and_says_when_to_come_back";
-    /// How many clients a drain sends to the other nodes per second.
-    drain_reconnects_per_second: "connections per second" = 1000 in 1..=1000000,
-        reached: "clients are told to come back later, up to 30 seconds", metric: "hallway_drained_total",
-        test: "clients_of_a_drain_are_sent_back_spread_over_their_number";
     /// Members from which a room is large: its events go into a channel of its own instead of to its members' nodes.
     large_room_threshold_members: "members" = 100 in 2..=100000,
         reached: "nodes with readers hear the room's channel", metric: "hallway_bus_room_subscriptions",
@@ -219,4 +206,17 @@ limits! {
     admission_wait_max_ms: "milliseconds" = 2000 in 0..=60000,
         reached: "the upgrade is answered with 503, Retry-After and retry-after-ms", metric: "hallway_connections_refused_total",
         test: "a_storm_beyond_what_the_store_takes_is_spread_out_and_all_get_in";
+    /// Time between "not ready" and the end of accepting, for balancers to notice; at most half of the deadline, and
+    /// none in development mode.
+    drain_notice_ms: "milliseconds" = 3000 in 0..=300000,
+        reached: "no connection is accepted any more", metric: "hallway_draining",
+        test: "a_node_that_leaves_serves_on_until_it_was_noticed";
+    /// Connections that a drain tells at once to come back.
+    drain_batch_connections: "connections" = 200 in 1..=1000000,
+        reached: "the next ones are told an interval later, so that all are told within the deadline", metric: "hallway_drained_total",
+        test: "sigterm_drains_and_says_when_to_come_back";
+    /// How many clients a drain sends to the other nodes per second.
+    drain_reconnects_per_second: "connections per second" = 1000 in 1..=1000000,
+        reached: "clients are told to come back later, up to 30 seconds", metric: "hallway_drained_total",
+        test: "clients_of_a_drain_are_sent_back_spread_over_their_number";
 }

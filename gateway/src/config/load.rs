@@ -69,7 +69,25 @@ impl Config {
         #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
         let environment = std::env::vars_os()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
-        Self::load(flags, environment, flags.config.as_deref())
+        let environment: BTreeMap<String, String> = environment.collect();
+        let config = Self::load(flags, environment.clone(), flags.config.as_deref())?;
+        #[cfg(all(feature = "sabotage", not(test)))]
+        config.sabotage(environment.get("HALLWAY_SABOTAGE").map_or("", String::as_str))?;
+        Ok(config)
+    }
+
+    /// A build that breaks on purpose serves nobody but tests.
+    #[cfg(all(feature = "sabotage", not(test)))]
+    fn sabotage(&self, chosen: &str) -> Result<(), ConfigErrors> {
+        let fault = |problem: String, advice: &str| {
+            let source = Source::Env("HALLWAY_SABOTAGE".to_owned());
+            ConfigErrors(vec![Fault { problem, source, advice: advice.to_owned() }])
+        };
+        if !self.server.dev {
+            let problem = "this build has the feature sabotage: it breaks on purpose".to_owned();
+            return Err(fault(problem, "build without --features sabotage, or use --dev"));
+        }
+        crate::sabotage::choose(chosen).map_err(|problem| fault(problem, "see gateway/src/sabotage.rs"))
     }
 
     /// Layers defaults, a file, the environment and flags, then checks the whole. Reads the file and nothing else.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use foldhash::fast::RandomState;
+use foldhash::fast::SeedableRandomState;
 use hallway_protocol::event::MembershipChanged;
 use hallway_protocol::model::MyRoom;
 use hallway_protocol::{CloseCode, Epoch, RoomId, Seq, StreamId, UserId};
@@ -31,13 +31,15 @@ const GAP_PATIENCE: Duration = Duration::from_millis(25);
 /// The way to the owners: which one orders a stream.
 pub(super) struct Owners {
     inboxes: Vec<Arc<Inbox<OwnerMessage>>>,
-    hasher: RandomState,
+    hasher: SeedableRandomState,
 }
 
 impl Owners {
     pub(super) fn new(count: usize, inbox_max: u64) -> Self {
         let inboxes = (0..count).map(|_| Arc::new(Inbox::new(inbox_max))).collect();
-        Self { inboxes, hasher: RandomState::default() }
+        // A simulation must be the same each time; anywhere else clients choose names of rooms.
+        let hasher = if cfg!(test) { SeedableRandomState::fixed() } else { SeedableRandomState::random() };
+        Self { inboxes, hasher }
     }
 
     fn index_of(&self, stream: &StreamId) -> usize {
@@ -144,6 +146,19 @@ impl Hub {
         log: Arc<dyn LogReader>,
         tasks: &Tasks,
     ) -> Self {
+        let hub = Self::assemble(lanes, epoch, limits, metrics, log);
+        let shared = &hub.shared;
+        for lane in &shared.lanes {
+            tasks.spawn(Arc::clone(lane).run(tasks.clone()));
+        }
+        for inbox in &shared.owners.inboxes {
+            tasks.spawn(Owner::new(Arc::clone(shared), Arc::clone(inbox), Instant::now()).run(tasks.clone()));
+        }
+        hub
+    }
+
+    /// Everything but the tasks that work on it.
+    fn assemble(lanes: usize, epoch: Epoch, limits: Limits, metrics: Arc<Metrics>, log: Arc<dyn LogReader>) -> Self {
         let count = lanes.max(1);
         let owners = Arc::new(Owners::new(count, limits.lane_inbox_max));
         let shared = Arc::new(Shared {
@@ -164,13 +179,24 @@ impl Hub {
             people_watch: OnceLock::new(),
             impatient: AtomicBool::new(false),
         });
-        for lane in &shared.lanes {
-            tasks.spawn(Arc::clone(lane).run(tasks.clone()));
-        }
-        for inbox in &shared.owners.inboxes {
-            tasks.spawn(Owner::new(Arc::clone(&shared), Arc::clone(inbox)).run(tasks.clone()));
-        }
         Self { shared }
+    }
+
+    /// The hub without tasks, and its owners: whoever has them works on them turn by turn.
+    #[cfg(test)]
+    pub(super) fn stepped(
+        lanes: usize,
+        epoch: Epoch,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+        log: Arc<dyn LogReader>,
+        now: Instant,
+    ) -> (Self, Vec<Owner>, Vec<Arc<SharedLane>>) {
+        let hub = Self::assemble(lanes, epoch, limits, metrics, log);
+        let shared = &hub.shared;
+        let owners = shared.owners.inboxes.iter().map(|inbox| Owner::new(Arc::clone(shared), Arc::clone(inbox), now));
+        let (owners, lanes) = (owners.collect(), shared.lanes.clone());
+        (hub, owners, lanes)
     }
 
     /// The store's life that everything here belongs to.
@@ -240,7 +266,7 @@ impl Hub {
         Arc::clone(self.shared.room_watch.get_or_init(Arc::default))
     }
 
-    /// From now on it is noted who comes and goes.
+    /// From now on it is noted who comes, goes and looks away.
     #[must_use]
     pub fn watch_people(&self) -> Arc<PeopleWatch> {
         Arc::clone(self.shared.people_watch.get_or_init(Arc::default))

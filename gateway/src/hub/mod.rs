@@ -32,6 +32,8 @@ mod owner;
 mod people;
 mod ring;
 mod room_keys;
+#[cfg(test)]
+mod stepped;
 
 pub use changes::{ChangedPeople, ChangedRooms, PeopleWatch, RoomWatch};
 pub use connection::{Behind, Connection, ConnectionId};
@@ -42,3 +44,5 @@ pub use lane::{LaneMessage, PageForPair};
 pub use owner::{Attach, LogPage, LogRead, LogReader};
 pub use people::Membership;
 pub use ring::Ring;
+#[cfg(test)]
+pub(crate) use stepped::{OwnerReading, SteppedHub};

@@ -112,15 +112,17 @@ impl Node {
     pub async fn start_with(config: Config, secret: &Secret, given: Given) -> Result<Self, ServeError> {
         // An address that is taken is told before the store is touched.
         let (public, admin) = bind(&config)?;
-        let way = open_way(&config, secret, given.bus).await?;
+        let (core, session_tasks) = (Tasks::default(), Tasks::default());
+        let way = open_way(&config, secret, given.bus, &core)?;
         let store = match given.store {
             Some(store) => store,
             None => open_store(&config).await?,
         };
         check_durability(&*store).await?;
+        #[cfg(feature = "sabotage")]
+        open::sabotage(&config).await?;
         let epoch = store.epoch().await?;
         let (metrics, exporter) = Metrics::new()?;
-        let (core, session_tasks) = (Tasks::default(), Tasks::default());
         let limits = config.limits.clone();
         let timeout = Duration::from_millis(limits.store_timeout_ms);
         let reader = PageReader::start(Arc::clone(&store), timeout, Arc::clone(&metrics), &core);

@@ -36,6 +36,8 @@ pub use cluster::Cluster;
 pub use command::{Actor, Answer};
 pub use reader::PageReader;
 pub use sync::SyncStart;
+#[cfg(test)]
+pub(crate) use sync::attaches;
 pub use upkeep::Readiness;
 
 use marks::Marks;

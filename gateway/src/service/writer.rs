@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hallway_protocol::{ErrorBody, ErrorCode, EventBody, RoomId, StreamId, UserId};
-use hallway_store::{BATCH_MAX_WRITES, CommitBatch, Committed, Refusal, Store, StoreError, Write};
+use hallway_store::{Action, BATCH_MAX_WRITES, CommitBatch, Committed, Refusal, Store, StoreError, Write};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
@@ -16,6 +16,7 @@ use super::parking::{Admit, Keyed, Left, Parking, split_behind};
 use super::{Publisher, answers};
 use crate::config::Limits;
 use crate::hub::LiveEvent;
+use crate::sabotage::{FailPoint, Mutant, is_on, pass};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
@@ -245,6 +246,8 @@ impl WriterTask {
         let writes: Vec<Write> = part.iter().map(|entry| entry.write.clone()).collect();
         let streams: Vec<StreamId> = writes.iter().map(|write| StreamId::Room(write.action.room().clone())).collect();
         self.metrics.commit_batch_writes.record(writes.len());
+        let part = if is_on(Mutant::AcknowledgeBeforeCommit) { self.acknowledge_unheard(part).await } else { part };
+        pass(FailPoint::BeforeCommit);
         let begun = Instant::now();
         let store = Arc::clone(&self.store);
         let mut commit: Pin<Box<dyn Future<Output = Result<CommitBatch, StoreError>> + Send>> =
@@ -280,10 +283,31 @@ impl WriterTask {
         Part::Settled(Vec::new())
     }
 
+    /// [`Mutant::AcknowledgeBeforeCommit`]: answers with the numbers that the messages would get.
+    async fn acknowledge_unheard(&self, part: Vec<Entry>) -> Vec<Entry> {
+        let mut unheard = Vec::with_capacity(part.len());
+        for (place, entry) in part.into_iter().enumerate() {
+            let Action::SendMessage { room, id, .. } = &entry.write.action else {
+                unheard.push(entry);
+                continue;
+            };
+            let stream = StreamId::Room(room.clone());
+            let heads = self.store.heads(vec![stream.clone()]).await;
+            let last_seq = heads.map_or(0, |batch| batch.heads.first().map_or(0, |head| head.last_seq));
+            let seq = last_seq + 1 + place as u64;
+            let committed = Committed { stream, seq, at_ms: 0, id: Some(*id), repeated: false, events: Vec::new() };
+            drop(entry.reply.send(Ok(committed)));
+            unheard.push(Entry { write: entry.write, queued_at: entry.queued_at, reply: oneshot::channel().0 });
+        }
+        unheard
+    }
+
     /// Publishes, then answers. Says what was left out because of a lock.
     async fn acknowledge(&self, part: Vec<Entry>, batch: CommitBatch) -> Vec<Left<Entry>> {
+        pass(FailPoint::AfterCommitBeforePublish);
         self.publisher.hub.set_epoch(&batch.epoch);
         let results = self.publish(batch).await;
+        pass(FailPoint::AfterPublishBeforeAcknowledge);
         let mut left = Vec::new();
         for (entry, result) in part.into_iter().zip(results) {
             match result {

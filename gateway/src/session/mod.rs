@@ -17,7 +17,7 @@
 //! Reading order: `line` (the socket with its WebSocket), `handshake`, `run` (what wakes it), `requests`, `catch_up`,
 //! `rate` (pure), `farewell` (how all of them hear of a drain).
 
-mod catch_up;
+pub(crate) mod catch_up;
 mod farewell;
 mod handshake;
 mod line;

@@ -12,4 +12,12 @@ mod seat;
 mod fault_bus;
 mod house;
 
+mod asking;
 mod fast_path;
+mod forged;
+mod outage;
+mod presence;
+mod presence;
+mod redis;
+mod roll;
+mod threshold;

@@ -70,11 +70,13 @@ impl TestNode {
     }
 
     /// The same, with parts that are there already.
+    #[allow(dead_code, reason = "not every test binary has several nodes")]
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config), given: Given) -> Self {
         Self::prepare(change).launch_with(given).await
     }
 
     /// The node itself.
+    #[allow(dead_code, reason = "not every test binary has several nodes")]
     pub(crate) fn node(&self) -> &Node {
         &self.node
     }

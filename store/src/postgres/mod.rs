@@ -13,6 +13,8 @@
 mod audiences;
 mod commit;
 mod connection;
+#[cfg(feature = "fault-injection")]
+mod fault;
 mod locked;
 mod migrations;
 mod options;
@@ -24,6 +26,8 @@ mod upkeep;
 use async_trait::async_trait;
 use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
 
+#[cfg(feature = "fault-injection")]
+pub use fault::look_for_nonces_before_the_locks;
 pub use options::PostgresOptions;
 
 use crate::{

@@ -135,3 +135,69 @@ fn postcard<T: Serialize>(value: &T) -> Bytes {
 fn whole<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Option<T> {
     postcard::take_from_bytes(bytes).ok().filter(|(_, rest)| rest.is_empty()).map(|(value, _)| value)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test panics")]
+    use hallway_protocol::codec::{EVENT_KIND_BASE, encode_frame};
+    use hallway_protocol::event::RoomArchived;
+    use hallway_protocol::frame::TypingFrame;
+    use hallway_protocol::{EventBody, RoomId, UserId};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::directory::Devices;
+
+    fn user() -> UserId {
+        UserId::new("ada").unwrap()
+    }
+
+    fn an_event() -> Event {
+        let body = EventBody::RoomArchived(RoomArchived { by: user() });
+        Event { stream: StreamId::System, seq: 7, at_ms: 3, body }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let typing = ServerFrame::Typing(TypingFrame { room: RoomId::new("r").unwrap(), user: user(), active: true });
+        let said = Notice::Delta { version: 2, changes: vec![(user(), Devices { devices: 1, away: 0 })] };
+        let asked = Question { id: 9, topic: 1, body: vec![1, 2] };
+        let answered = Answered { id: 9, body: Some(vec![3]) };
+        let life = Epoch::new("e1").unwrap();
+        let pairs = [
+            (epoch(&life), Heard::Epoch(life.clone())),
+            (event(encode_frame(Codec::Postcard, &ServerFrame::Event(an_event())).into()), Heard::Event(an_event())),
+            (ephemeral(encode_frame(Codec::Postcard, &typing).into()), Heard::Ephemeral(typing.clone())),
+            (notice(&said), Heard::Notice(said.clone())),
+            (question(&asked), Heard::Question(asked.clone())),
+            (answer(&answered), Heard::Answer(answered.clone())),
+            (probe(3), Heard::Skipped),
+        ];
+        for (frame, heard) in pairs {
+            assert_eq!(read(&frame), heard, "kind {}", frame.kind);
+        }
+    }
+
+    #[test]
+    fn released_kinds_keep_their_numbers() {
+        assert_eq!((EPOCH, EVENT, EPHEMERAL, NOTICE, PROBE, QUESTION, ANSWER), (1, 2, 3, 4, 5, 6, 7));
+        assert_eq!(notice(&Notice::Heartbeat { version: 300 }).body, Bytes::from_static(&[0, 0xac, 0x02]));
+        let asked = Question { id: 9, topic: 1, body: vec![7] };
+        assert_eq!(question(&asked).body, Bytes::from_static(&[9, 1, 1, 7]));
+        assert_eq!(answer(&Answered { id: 9, body: None }).body, Bytes::from_static(&[9, 0]));
+    }
+
+    #[test]
+    fn an_event_of_an_unknown_kind_is_a_head() {
+        let mut body = encode_frame(Codec::Postcard, &ServerFrame::Event(an_event()));
+        body[1..3].copy_from_slice(&(EVENT_KIND_BASE + 999).to_le_bytes());
+        assert_eq!(read(&event(body.into())), Heard::Head(StreamId::System, 7));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(kind in 0..10_u16, body in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = read(&Frame { kind, body: body.into() });
+        }
+    }
+}

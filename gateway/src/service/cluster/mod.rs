@@ -46,12 +46,14 @@ use tracing::{info, warn};
 pub use ask::{Answerer, Answers, topic};
 
 use crate::bus::envelope::{ClusterKey, Frame};
+use crate::bus::redis::RedisHealth;
 use crate::bus::{Bus, Channel};
 use crate::config::Limits;
 use crate::connection::Encoded;
 use crate::directory::{Devices, Directory, Notice, Told};
 use crate::hub::{Hub, Inbox, LiveEvent, PeopleWatch};
 use crate::node::NodeId;
+use crate::sabotage::{Mutant, is_on};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
@@ -69,6 +71,8 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Way {
     pub bus: Arc<dyn Bus>,
     pub key: ClusterKey,
+    /// What is known of its connections, if it has any.
+    pub redis: Option<Arc<RedisHealth>>,
 }
 
 /// This node among the others. Cheap to clone.
@@ -300,6 +304,9 @@ impl Cluster {
     /// Something may have been missed: the tail finds what.
     fn missed(&self) {
         self.inner.metrics.bus_missed.add(1);
+        if is_on(Mutant::IgnoreMissedAndNoTail) {
+            return;
+        }
         let now_ms = u64::try_from(self.inner.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let last_ms = self.inner.tail_asked_ms.load(Ordering::Relaxed);
         // More often there is nothing to gain: the tail runs by itself soon enough.

@@ -16,6 +16,7 @@ use crate::bus::Channel;
 use crate::bus::envelope::{Frame, Sealer};
 use crate::connection::Encoded;
 use crate::hub::LiveEvent;
+use crate::sabotage::{FailPoint, pass};
 use crate::tasks::Tasks;
 use crate::telemetry::labels::BusPath;
 
@@ -45,6 +46,9 @@ pub(super) async fn run(cluster: Cluster, tasks: Tasks) {
         }
         let messages = seal(&cluster, &mut sealer, &batch);
         let count = messages.len() as u64;
+        if batch.iter().any(|item| matches!(item, Item::Event(..))) {
+            pass(FailPoint::BeforeBus);
+        }
         if count > 0
             && let Err(error) = way.bus.publish(messages).await
         {

@@ -27,6 +27,7 @@ pub(super) async fn run(cluster: Cluster, people: Arc<PeopleWatch>, tasks: Tasks
     let mut here: HashSet<UserId> = HashSet::new();
     let mut next_delta_at = tokio::time::Instant::now();
     let mut is_changed = false;
+    let mut counted = (0, 0);
     loop {
         tokio::select! {
             () = people.filled(), if !is_changed => is_changed = true,
@@ -44,7 +45,10 @@ pub(super) async fn run(cluster: Cluster, people: Arc<PeopleWatch>, tasks: Tasks
                 let heartbeat = cluster.state().directory.heartbeat();
                 cluster.tell(Channel::All, &heartbeat);
             }
-            _ = probes.tick() => probe(&cluster),
+            _ = probes.tick() => {
+                probe(&cluster);
+                counted = count_connections(&cluster, counted);
+            }
             () = tasks.stopped() => return,
         }
     }
@@ -94,4 +98,13 @@ fn probe(cluster: &Cluster) {
     if let Some(number) = number {
         cluster.inner.queue.push(Item::Probe(number));
     }
+}
+
+/// Brings what the bus counts of its connections into the metrics; returns what was counted so far.
+fn count_connections(cluster: &Cluster, before: (u64, u64)) -> (u64, u64) {
+    let Some(redis) = cluster.inner.way.as_ref().and_then(|way| way.redis.as_ref()) else { return before };
+    let (lost, lagged) = (redis.connections_lost(), redis.messages_lagged());
+    cluster.inner.metrics.bus_connections_lost.add(lost.saturating_sub(before.0));
+    cluster.inner.metrics.bus_lagged.add(lagged.saturating_sub(before.1));
+    (lost, lagged)
 }

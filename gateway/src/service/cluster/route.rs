@@ -110,7 +110,12 @@ impl Routes {
         let mut targets: BTreeMap<Channel, Vec<usize>> = BTreeMap::new();
         let mut ways: HashMap<&RoomId, Vec<Channel>> = HashMap::new();
         for (place, outgoing) in batch.iter().enumerate() {
-            let mut send = |channel: &Channel| targets.entry(channel.clone()).or_default().push(place);
+            let mut send = |channel: &Channel| {
+                let places = targets.entry(channel.clone()).or_default();
+                if places.last() != Some(&place) {
+                    places.push(place);
+                }
+            };
             match outgoing {
                 Outgoing::To(channel) => send(channel),
                 Outgoing::Ephemeral(room) => {
@@ -125,7 +130,10 @@ impl Routes {
                         if self.note(event, now) {
                             ways.remove(room);
                         }
-                        ways.entry(room).or_insert_with(|| self.ways(room, directory, now)).iter().for_each(send);
+                        ways.entry(room).or_insert_with(|| self.ways(room, directory, now)).iter().for_each(&mut send);
+                        // The list may have been read when they were in it no more.
+                        let removed = event.removed_user().into_iter().flat_map(|user| directory.nodes_of(user));
+                        removed.for_each(|node| send(&Channel::Node(node)));
                     }
                 },
             }

@@ -1,7 +1,7 @@
 //! What routes promise.
 #![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
-use hallway_protocol::event::{MemberJoined, RoomArchived};
+use hallway_protocol::event::{MemberJoined, MemberRemoved, RoomArchived};
 use hallway_protocol::{Event, Role};
 use proptest::prelude::*;
 
@@ -132,6 +132,21 @@ fn who_joins_while_the_list_is_read_is_in_it() {
     let listed_max = routes.listed_max();
     routes.loaded(audience(&rooms[0], 0..1, listed_max), now);
     assert_eq!(ways(&mut routes, &room(1), &directory, now), [Channel::Node(node(1)), Channel::Node(node(2))]);
+}
+
+#[test]
+fn who_is_removed_is_told_though_the_list_has_them_no_more() {
+    let (now, directory) = (Instant::now(), directory(9));
+    let mut routes = Routes::new(LARGE_FROM, 1000);
+    ways(&mut routes, &room(1), &directory, now);
+    load(&mut routes, 0..1, now);
+    let removed = |who: u32| {
+        let body = EventBody::MemberRemoved(MemberRemoved { user: user(who), by: user(0) });
+        LiveEvent::new(Event { stream: StreamId::Room(room(1)), seq: 1, at_ms: 0, body })
+    };
+    let (here, there) = (removed(3), removed(1));
+    let plan = routes.plan(&[Outgoing::Event(&here), Outgoing::Event(&there)], &directory, now);
+    assert_eq!(plan, [(Channel::Node(node(1)), vec![0, 1]), (Channel::Node(node(2)), vec![1])]);
 }
 
 #[test]

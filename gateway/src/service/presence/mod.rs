@@ -9,7 +9,7 @@
 //!
 //! **Invariant:** nobody sees more of somebody with whom they share no room than of somebody who does not exist: offline.
 //!
-//! **Invariant:** what was pushed last for a person is what is so, or a frame was dropped because the watcher does not read.
+//! **Invariant:** what was pushed last about a person is what is so, a moment later, for every watcher that reads.
 
 mod counts;
 mod push;

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::watchers::Due;
-use super::{Devices, Presence, shown};
+use super::{Desk, Devices, Person, Presence, shown};
 use crate::connection::Encoded;
 use crate::hub::{Connection, ConnectionId};
 use crate::tasks::Tasks;
@@ -51,8 +51,9 @@ async fn run(presence: Presence, reviews: mpsc::Sender<Review>, tasks: Tasks) {
         presence.push(due).await;
         if now >= round_at {
             presence.forget_gone();
+            presence.pay();
             round += 1;
-            presence.count_wanted(std::mem::take(&mut is_changed) || round % COUNT_ROUNDS == 0);
+            presence.count_wanted(std::mem::take(&mut is_changed) || round.is_multiple_of(COUNT_ROUNDS));
             round_at = now + ROUND_PERIOD;
         }
     }
@@ -107,9 +108,7 @@ impl Presence {
         let reviewed = self.desk().watchers.reviewed(id, &people, allowed.as_deref(), Instant::now());
         self.note_watched();
         let ended = reviewed.ended.into_iter().map(|user| shown(user, Devices::default()));
-        for person in self.people(&reviewed.pushes).into_iter().chain(ended) {
-            self.hand_over(&connection, &Encoded::new(ServerFrame::Presence(person)));
-        }
+        self.tell(&connection, self.people(&reviewed.pushes).into_iter().chain(ended));
         self.inner.wake.notify_one();
     }
 
@@ -127,17 +126,25 @@ impl Presence {
             let person = shown(user.clone(), self.in_directory(|directory| directory.devices(&user)));
             let frame = Encoded::new(ServerFrame::Presence(person));
             for connection in ids.iter().filter_map(|id| connections.get(id)) {
-                self.hand_over(connection, &frame);
+                self.hand_over(connection, &user, &frame);
                 handed_over += 1;
-                if handed_over % PUSHES_AT_ONCE == 0 {
+                if handed_over == PUSHES_AT_ONCE {
+                    handed_over = 0;
                     tokio::task::yield_now().await;
                 }
             }
         }
     }
 
-    /// Dropped when the connection's backlog is full.
-    fn hand_over(&self, connection: &Connection, frame: &Encoded) {
+    fn tell(&self, connection: &Connection, people: impl Iterator<Item = Person>) {
+        for person in people {
+            let user = person.user.clone();
+            self.hand_over(connection, &user, &Encoded::new(ServerFrame::Presence(person)));
+        }
+    }
+
+    /// A connection whose backlog is full is told later, when it reads again, how it is then.
+    fn hand_over(&self, connection: &Connection, user: &UserId, frame: &Encoded) {
         if connection.is_closed() {
             return;
         }
@@ -145,8 +152,27 @@ impl Presence {
         let pushed = connection.outbound.push_events(std::slice::from_ref(frame.bytes(connection.codec)));
         metrics.socket_writes.add(pushed.writes);
         metrics.delivered_bytes.add(pushed.written_bytes);
-        let counter = if pushed.refused_frames == 0 { &metrics.presence_frames } else { &metrics.presence_drops };
-        counter.add(1);
+        if pushed.refused_frames == 0 {
+            metrics.presence_frames.add(1);
+        } else {
+            metrics.presence_drops.add(1);
+            self.desk().watchers.owe(connection.id, user);
+        }
+    }
+
+    /// Tells those who read again what they were not told.
+    fn pay(&self) {
+        let owing: Vec<(Arc<Connection>, Vec<UserId>)> = {
+            let mut guard = self.desk();
+            let Desk { watchers, connections } = &mut *guard;
+            let reads =
+                |id: &ConnectionId| connections.get(id).is_some_and(|connection| connection.outbound.is_half_empty());
+            let paid = watchers.take_owed(reads);
+            paid.into_iter().filter_map(|(id, users)| Some((Arc::clone(connections.get(&id)?), users))).collect()
+        };
+        for (connection, users) in owing {
+            self.tell(&connection, self.people(&users).into_iter());
+        }
     }
 
     fn forget_gone(&self) {

@@ -33,6 +33,8 @@ struct List {
     /// Whose pushes wait for the store.
     held: HashSet<UserId>,
     is_asking: bool,
+    /// Whose last frame the connection did not take.
+    owed: BTreeSet<UserId>,
 }
 
 /// What to push now.
@@ -58,6 +60,8 @@ pub(super) struct Watchers {
     people: HashMap<UserId, Person>,
     lists: HashMap<ConnectionId, List>,
     due: BTreeSet<(Instant, UserId)>,
+    /// Connections that did not take a frame.
+    owing: BTreeSet<ConnectionId>,
     entries: usize,
     entries_max: usize,
 }
@@ -65,7 +69,8 @@ pub(super) struct Watchers {
 impl Watchers {
     /// Nobody watches. All lists together hold at most so many people.
     pub(super) fn new(entries_max: usize) -> Self {
-        Self { people: HashMap::new(), lists: HashMap::new(), due: BTreeSet::new(), entries: 0, entries_max }
+        let (people, lists) = (HashMap::new(), HashMap::new());
+        Self { people, lists, due: BTreeSet::new(), owing: BTreeSet::new(), entries: 0, entries_max }
     }
 
     /// A connection watches these from now on, and nobody else. `false`, and nothing changes, when all lists together would
@@ -85,14 +90,15 @@ impl Watchers {
         }
         self.entries += people.len();
         let believed_until = now + BELIEVED_FOR;
-        let list = List { people, since: now, believed_until, held: HashSet::new(), is_asking: false };
-        self.lists.insert(connection, list);
+        let (held, owed) = (HashSet::new(), BTreeSet::new());
+        self.lists.insert(connection, List { people, since: now, believed_until, held, is_asking: false, owed });
         true
     }
 
     /// A connection is gone, or watches nobody any more.
     pub(super) fn drop(&mut self, connection: ConnectionId) {
         let Some(list) = self.lists.remove(&connection) else { return };
+        self.owing.remove(&connection);
         self.entries -= list.people.len();
         for user in &list.people {
             self.unwatch(user, connection);
@@ -192,16 +198,36 @@ impl Watchers {
         let asked: HashSet<&UserId> = asked.iter().collect();
         let is_over = |user: &UserId| asked.contains(user) && !allowed.contains(user);
         reviewed.ended = list.people.extract_if(.., |user| is_over(user)).collect();
+        list.owed.retain(|user| !is_over(user));
         self.entries -= reviewed.ended.len();
         let is_empty = list.people.is_empty();
         for user in &reviewed.ended {
             self.unwatch(user, connection);
         }
         if is_empty {
-            self.lists.remove(&connection);
+            self.drop(connection);
         }
         reviewed.pushes = held.into_iter().filter(|user| !is_over(user)).collect();
         reviewed
+    }
+
+    /// A connection did not take a frame about somebody.
+    pub(super) fn owe(&mut self, connection: ConnectionId, user: &UserId) {
+        let Some(list) = self.lists.get_mut(&connection) else { return };
+        if list.people.binary_search(user).is_ok() {
+            list.owed.insert(user.clone());
+            self.owing.insert(connection);
+        }
+    }
+
+    /// About whom those connections that read again are still to be told.
+    pub(super) fn take_owed(&mut self, reads: impl Fn(&ConnectionId) -> bool) -> Vec<(ConnectionId, Vec<UserId>)> {
+        let ready: Vec<ConnectionId> = self.owing.extract_if(.., |connection| reads(connection)).collect();
+        let owed = |connection| {
+            let list = self.lists.get_mut(&connection)?;
+            Some((connection, std::mem::take(&mut list.owed).into_iter().collect()))
+        };
+        ready.into_iter().filter_map(owed).collect()
     }
 
     /// People on all lists together.

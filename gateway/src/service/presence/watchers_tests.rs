@@ -114,6 +114,25 @@ fn who_shares_no_room_any_more_is_not_told_of() {
     assert_eq!((reviewed, watchers.entries()), (Reviewed::default(), 2));
 }
 
+#[test]
+fn what_a_full_connection_did_not_take_is_said_when_it_reads_again() {
+    let start = Instant::now();
+    let mut watchers = Watchers::new(10);
+    watchers.replace(PHONE, &[user(1), user(2), user(3)], start);
+    watchers.replace(LAPTOP, &[user(1)], start);
+    for number in [1, 3, 1, 9] {
+        watchers.owe(PHONE, &user(number));
+    }
+    watchers.owe(LAPTOP, &user(1));
+    assert_eq!(watchers.take_owed(|connection| *connection == LAPTOP), [(LAPTOP, vec![user(1)])]);
+    watchers.reviewed(PHONE, &[user(3)], Some(&[]), start);
+    assert_eq!(watchers.take_owed(|_| true), [(PHONE, vec![user(1)])], "once each, and nobody who is not watched");
+    assert_eq!(watchers.take_owed(|_| true), []);
+    watchers.owe(LAPTOP, &user(1));
+    watchers.drop(LAPTOP);
+    assert_eq!(watchers.take_owed(|_| true), []);
+}
+
 proptest! {
     /// Whatever happens: frames come only for what is watched, never two within the period, the last change is followed by a
     /// push, and the books agree.

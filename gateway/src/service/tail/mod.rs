@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 use self::plan::{Ask, TailPlan};
 use super::Service;
 use crate::hub::FollowedFrom;
+use crate::sabotage::{Mutant, is_on};
 use crate::tasks::Tasks;
 
 /// How often the store is probed and its tail read.
@@ -65,7 +66,8 @@ impl Service {
             let Some(tail) = self.read_tail(cursor).await else { return false };
             self.inner.metrics.tail_rows.add(tail.rows);
             self.inner.hub.set_epoch(&tail.epoch);
-            if !tail.heads.is_empty() {
+            let is_ignored = is_on(Mutant::NoTail) || is_on(Mutant::IgnoreMissedAndNoTail);
+            if !tail.heads.is_empty() && !is_ignored {
                 self.inner.hub.tail_heads(tail.heads);
             }
             plan.polled(tail.rows, tail.next, Instant::now());

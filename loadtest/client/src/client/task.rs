@@ -213,7 +213,7 @@ impl<O: Observer> Task<O> {
         let notice = match received {
             Received::Frame(ServerFrame::Event(event)) => {
                 let step = self.positions.event(&event.stream, event.seq);
-                self.positions.delivered(&event.stream, &event.body);
+                self.positions.delivered(&event.stream, event.seq, &event.body);
                 Notice::Event { event, step }
             }
             Received::Frame(ServerFrame::Ok(ok)) => {
