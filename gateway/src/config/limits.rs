@@ -189,19 +189,6 @@ limits! {
     presence_watched_max: "people" = 1000000 in 1..=100000000,
         reached: "presence.watch is refused with limit_reached", metric: "hallway_presence_watched",
         test: "the_lists_of_all_connections_together_are_bounded";
-    /// Time between "not ready" and the end of accepting, for balancers to notice; at most half of the deadline, and
-    /// none in development mode.
-    drain_notice_ms: "milliseconds" = 3000 in 0..=300000,
-        reached: "no connection is accepted any more", metric: "hallway_draining",
-        test: "a_node_that_leaves_serves_on_until_it_was_noticed";
-    /// Connections that a drain tells at once to come back.
-    drain_batch_connections: "connections" = 200 in 1..=1000000,
-        reached: "the next ones are told an interval later, so that all are told within the deadline", metric: "hallway_drained_total",
-        test: "sigterm_drains_and_says_when_to_come_back";
-    /// How many clients a drain sends to the other nodes per second.
-    drain_reconnects_per_second: "connections per second" = 1000 in 1..=1000000,
-        reached: "clients are told to come back later, up to 30 seconds", metric: "hallway_drained_total",
-        test: "clients_of_a_drain_are_sent_back_spread_over_their_number";
     /// Connections between their upgrade and the end of their first sync, at most; how many there may be follows from
     /// how long syncs take.
     admission_max: "connections" = 512 in 8..=100000,
@@ -219,4 +206,17 @@ limits! {
     admission_wait_max_ms: "milliseconds" = 2000 in 0..=60000,
         reached: "the upgrade is answered with 503, Retry-After and retry-after-ms", metric: "hallway_connections_refused_total",
         test: "a_storm_beyond_what_the_store_takes_is_spread_out_and_all_get_in";
+    /// Time between "not ready" and the end of accepting, for balancers to notice; at most half of the deadline, and
+    /// none in development mode.
+    drain_notice_ms: "milliseconds" = 3000 in 0..=300000,
+        reached: "no connection is accepted any more", metric: "hallway_draining",
+        test: "a_node_that_leaves_serves_on_until_it_was_noticed";
+    /// Connections that a drain tells at once to come back.
+    drain_batch_connections: "connections" = 200 in 1..=1000000,
+        reached: "the next ones are told an interval later, so that all are told within the deadline", metric: "hallway_drained_total",
+        test: "sigterm_drains_and_says_when_to_come_back";
+    /// How many clients a drain sends to the other nodes per second.
+    drain_reconnects_per_second: "connections per second" = 1000 in 1..=1000000,
+        reached: "clients are told to come back later, up to 30 seconds", metric: "hallway_drained_total",
+        test: "clients_of_a_drain_are_sent_back_spread_over_their_number";
 }

@@ -108,13 +108,13 @@ catalogue! {
     presence_frames: Counter = "hallway_presence_frames_total", "frames", "Presence frames handed to watching connections";
     presence_drops: Counter = "hallway_presence_drops_total", "frames", "Presence frames that a full backlog did not take; their watchers are told when they read again";
     directory_people: Gauge = "hallway_directory_people", "people", "People known to be connected, at any node";
-    draining: Gauge = "hallway_draining", "boolean", "1 while the node is stopping";
-    drained: Labelled<DrainOutcome> = "hallway_drained_total", "connections", "Connections that a drain took leave of, by outcome";
     admitted: Counter = "hallway_admitted_total", "connections", "Connections that were let in to say hello and sync";
     admission_limit: Gauge = "hallway_admission_limit", "connections", "How many may be between their upgrade and the end of their first sync, at present";
     admission_waiting: Gauge = "hallway_admission_waiting", "connections", "Connections that wait before the upgrade";
     admission_wait: Durations = "hallway_admission_wait_seconds", "seconds", "How long those waited that were let in after waiting";
     admitted_sync: Durations = "hallway_admitted_sync_seconds", "seconds", "From being let in to the end of the first sync";
+    draining: Gauge = "hallway_draining", "boolean", "1 while the node is stopping";
+    drained: Labelled<DrainOutcome> = "hallway_drained_total", "connections", "Connections that a drain took leave of, by outcome";
 }
 
 impl Metrics {

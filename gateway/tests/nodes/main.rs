@@ -16,6 +16,7 @@ mod asking;
 mod fast_path;
 mod forged;
 mod outage;
+mod presence;
 mod redis;
 mod roll;
 mod threshold;

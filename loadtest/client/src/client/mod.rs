@@ -35,8 +35,8 @@ const QUEUE_MAX_REQUESTS: usize = 1024;
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
     pub connect: ConnectOptions,
-    /// Nodes to choose from, in turn: another one after each failure, and when one says that it is stopping. Empty: only
-    /// `connect.url`.
+    /// Nodes to choose from: any other one when the line is lost or a node says that it is stopping, the next one after each
+    /// failure. Empty: only `connect.url`.
     pub targets: Vec<String>,
     /// Whether to come back after the connection was lost.
     pub reconnect: bool,

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use hallway_protocol::CloseCode;
 use hallway_protocol::command::Welcome;
+use rand::seq::IteratorRandom;
 
 use super::ClientSettings;
 use crate::connection::Connection;
@@ -27,8 +28,13 @@ impl ClientSettings {
     /// After an end: whether the node will not be there for a while.
     pub(super) fn note_end(&mut self, error: &ClientError) {
         let is_staying = matches!(error, ClientError::Ended(end) if end.close_code().is_some_and(|code| code != CloseCode::Draining));
-        if !is_staying {
-            self.rotate();
+        if is_staying {
+            return;
+        }
+        // Any of the others, so that those who were with one node do not all go to the same next one.
+        let others = self.targets.iter().filter(|target| **target != self.connect.url);
+        if let Some(other) = others.choose(&mut rand::rng()).cloned() {
+            self.connect.url = other;
         }
     }
 }
