@@ -14,10 +14,9 @@ mod house;
 
 mod asking;
 mod fast_path;
-mod presence;
 mod forged;
 mod outage;
-mod redis;
 mod presence;
+mod redis;
 mod roll;
 mod threshold;
