@@ -28,6 +28,12 @@ test: tools
 	@bash .ci/step "tests" $(MAKE) --no-print-directory nextest
 	@bash .ci/step "doc tests" $(MAKE) --no-print-directory doctest
 
+# What takes longer: thousands of seeds of the simulation, and nodes that are broken on purpose (one more build). `.ci/run` calls it
+# after `make test`.
+test-long: tools
+	@bash .ci/step "simulation" cargo nextest run --package hallway-gateway --lib --locked --run-ignored only heavy_simulation
+	@bash .ci/step "sabotage" cargo nextest run --package hallway-gateway --features sabotage --test sabotage --locked
+
 lint: format clippy
 
 format:

@@ -2,6 +2,8 @@
 
 use hallway_protocol::ids::InvalidId;
 
+use crate::Ending;
+
 /// One write was refused; the rest of its batch was not. Always definite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
@@ -45,6 +47,14 @@ pub enum Refusal {
     /// It was left out because of another's lock, behind an earlier write of the same actor. The same write may succeed later.
     #[error("it comes behind a write whose room is locked")]
     BehindLocked,
+    /// The actor may not come (back).
+    #[error("banned from the room")]
+    Banned(Ending),
+    /// The actor is a member who may write nothing.
+    #[error("muted in the room")]
+    Muted(Ending),
+    #[error("the user to act on is banned from the room")]
+    TargetBanned,
 }
 
 /// The store could not answer.

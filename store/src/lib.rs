@@ -4,7 +4,7 @@
 //! Two back ends keep the same contract, and one conformance suite ([`conformance`], behind a feature) proves it on both:
 //! [`sqlite`], the embedded default, and [`postgres`], for a cluster. Nothing here knows a socket or a bus.
 //!
-//! Reading order: [`model`] (what goes in and comes out), the three traits below, one back end.
+//! Reading order: [`model`] (what goes in and comes out), the four traits below, one back end.
 //!
 //! **Invariant:** a stream's numbers begin at 1 and have no holes, whatever commits, fails, repeats or dies.
 //!
@@ -16,6 +16,7 @@
 pub mod conformance;
 pub mod error;
 pub mod model;
+pub mod people;
 pub mod postgres;
 pub mod rules;
 pub mod sqlite;
@@ -25,6 +26,7 @@ use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
 
 pub use error::{Refusal, StoreError};
 pub use model::*;
+pub use people::{AUDIT_KEPT_MS, AuditPage, AuditQuery, BanQuery, BansPage, Ending};
 
 /// The streams: the one way in, and the reads that sync rests on.
 #[async_trait]
@@ -89,6 +91,25 @@ pub trait Rooms: Send + Sync {
     async fn acquaintances(&self, user: &UserId, others: Vec<UserId>) -> Result<Vec<UserId>, StoreError>;
 }
 
+/// Acts on people: what is in force, and the record of them.
+#[async_trait]
+pub trait People: Send + Sync {
+    /// The mute of a member that is in force, by the store's clock.
+    async fn mute(&self, user: &UserId, room: &RoomId) -> Result<Option<Ending>, StoreError>;
+
+    /// Bans in force, in the order of the user ids. `None` unless the asker is an admin of the room, judged in the same
+    /// snapshot.
+    async fn bans(&self, user: &UserId, query: BanQuery) -> Result<Option<BansPage>, StoreError>;
+
+    /// The record, newest first. With a `viewer` only that of a room that they are an admin of, judged in the same
+    /// snapshot; `None` when they are not. Without one, any: whether the asker may is the caller's to decide.
+    async fn audit(&self, viewer: Option<&UserId>, query: AuditQuery) -> Result<Option<AuditPage>, StoreError>;
+
+    /// Drops bans and mutes that have ended and entries older than [`AUDIT_KEPT_MS`], in bounded steps; returns whether
+    /// there is more to do.
+    async fn trim_records(&self) -> Result<bool, StoreError>;
+}
+
 /// The store's own health and housekeeping.
 #[async_trait]
 pub trait Upkeep: Send + Sync {
@@ -119,5 +140,5 @@ pub trait Upkeep: Send + Sync {
 }
 
 /// All of it.
-pub trait Store: Log + Rooms + Upkeep {}
-impl<T: Log + Rooms + Upkeep> Store for T {}
+pub trait Store: Log + Rooms + People + Upkeep {}
+impl<T: Log + Rooms + People + Upkeep> Store for T {}

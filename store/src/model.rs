@@ -2,8 +2,8 @@
 
 use hallway_protocol::model::{Member, MyRoom};
 use hallway_protocol::{
-    Epoch, Event, History, Message, MessageId, Meta, Nonce, Role, RoomId, RoomInfo, RoomKind, Seq, StreamId, UserId,
-    Visibility,
+    Epoch, Event, History, Message, MessageId, Meta, Nonce, Role, RoomId, RoomInfo, RoomKind, Seq, SessionId, StreamId,
+    UserId, Visibility,
 };
 
 use crate::Refusal;
@@ -75,13 +75,40 @@ pub enum Action {
     DeleteMessage { room: RoomId, id: MessageId },
     /// Members. Event: `message.reacted`; putting what is there, or taking what is not: no event, `seq` is the head.
     React { room: RoomId, id: MessageId, emoji: String, remove: bool },
+    /// As [`Action::Remove`], with a record.
+    Kick { room: RoomId, user: UserId, reason: Option<String> },
+    /// Admins, of anyone whose role is not theirs or above; owners, of anyone else. Nobody banned joins or is invited until
+    /// then. Events: `member.banned`, and of a member `member.removed`. Banning again replaces the end and the reason.
+    Ban { room: RoomId, user: UserId, until_ms: Option<u64>, reason: Option<String> },
+    /// Event: `member.unbanned`. Of someone who is not banned: no event, `seq` is the head.
+    Unban { room: RoomId, user: UserId },
+    /// Of members, as [`Action::Remove`]. They write nothing until then, also when they leave and come back. Events:
+    /// `member.muted`, `mute.changed` for the user. Muting again replaces the end and the reason.
+    Mute { room: RoomId, user: UserId, until_ms: Option<u64>, reason: Option<String> },
+    /// Events: `member.unmuted`, `mute.changed` for the user. Of someone who is not muted: no event, `seq` is the head.
+    Unmute { room: RoomId, user: UserId },
+    /// Whether the actor may is the caller's to decide. Event: `session.revoked` of the user's stream.
+    RevokeSession { user: UserId, session: SessionId },
+    /// Whether the actor may is the caller's to decide. Event: `user.revoked` of the user's stream; from then on `connect`
+    /// says so.
+    RevokeUser { user: UserId, reason: Option<String> },
 }
 
 impl Action {
-    /// The room that it is about.
+    /// The stream by whose event it is acknowledged.
     #[must_use]
-    pub fn room(&self) -> &RoomId {
+    pub fn stream(&self) -> StreamId {
         match self {
+            Self::RevokeSession { user, .. } | Self::RevokeUser { user, .. } => StreamId::User(user.clone()),
+            action => action.room().map_or(StreamId::System, |room| StreamId::Room(room.clone())),
+        }
+    }
+
+    /// The room that it is about; `None` for an act on a user wherever they are.
+    #[must_use]
+    pub fn room(&self) -> Option<&RoomId> {
+        Some(match self {
+            Self::RevokeSession { .. } | Self::RevokeUser { .. } => return None,
             Self::CreateRoom { room, .. }
             | Self::OpenDirect { room, .. }
             | Self::UpdateRoom { room, .. }
@@ -93,7 +120,21 @@ impl Action {
             | Self::SendMessage { room, .. }
             | Self::EditMessage { room, .. }
             | Self::DeleteMessage { room, .. }
-            | Self::React { room, .. } => room,
+            | Self::React { room, .. }
+            | Self::Kick { room, .. }
+            | Self::Ban { room, .. }
+            | Self::Unban { room, .. }
+            | Self::Mute { room, .. }
+            | Self::Unmute { room, .. } => room,
+        })
+    }
+
+    /// What names its stream in a key: the room's id, or a user's behind a mark that no room id can hold.
+    #[must_use]
+    pub(crate) fn place(&self) -> std::borrow::Cow<'_, str> {
+        match (self.room(), self.stream()) {
+            (None, StreamId::User(user)) => format!("@{user}").into(),
+            (room, _) => room.map_or("", RoomId::as_str).into(),
         }
     }
 
@@ -120,7 +161,7 @@ pub struct CommitBatch {
 /// An accepted write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
-    /// The room's stream.
+    /// The stream of [`Action::stream`].
     pub stream: StreamId,
     /// Its last event, or what [`Action`] says where it made none.
     pub seq: Seq,
@@ -217,6 +258,10 @@ pub struct ConnectState {
     pub user: StreamHead,
     /// In the order of their ids.
     pub rooms: Vec<MyRoom>,
+    /// Those of them in which the user is muted.
+    pub muted: Vec<RoomId>,
+    /// Tokens that were issued before are refused; 0: none.
+    pub revoked_before_ms: u64,
 }
 
 /// A room and the asker's membership.

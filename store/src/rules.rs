@@ -1,11 +1,11 @@
 //! Who may do what in a room: pure rules, the same for every back end.
 //!
 //! Checked in this order, so that both back ends refuse alike: what one may not see does not exist; then membership; then
-//! the room's kind; then the role; then whether it is archived; then the object.
+//! whether the member is muted; then the room's kind; then the role; then whether it is archived; then the object.
 
 use hallway_protocol::{Role, RoomKind, Visibility};
 
-use crate::{Action, Refusal};
+use crate::{Action, Ending, Refusal};
 
 /// A room as the actor stands to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Standing {
     pub archived: bool,
     /// The actor's role; `None` for those who are not members.
     pub role: Option<Role>,
+    /// The actor's mute, if it is in force.
+    pub mute: Option<Ending>,
 }
 
 /// What an invitation comes to.
@@ -32,13 +34,24 @@ pub enum Invitation {
 #[must_use]
 pub fn least_role(action: &Action) -> Option<Role> {
     match action {
-        Action::CreateRoom { .. } | Action::OpenDirect { .. } | Action::Join { .. } => None,
+        Action::CreateRoom { .. }
+        | Action::OpenDirect { .. }
+        | Action::Join { .. }
+        | Action::RevokeSession { .. }
+        | Action::RevokeUser { .. } => None,
         Action::Leave { .. } => Some(Role::Guest),
         Action::SendMessage { .. }
         | Action::EditMessage { .. }
         | Action::DeleteMessage { .. }
         | Action::React { .. } => Some(Role::Member),
-        Action::UpdateRoom { .. } | Action::Invite { .. } | Action::Remove { .. } => Some(Role::Admin),
+        Action::UpdateRoom { .. }
+        | Action::Invite { .. }
+        | Action::Remove { .. }
+        | Action::Kick { .. }
+        | Action::Ban { .. }
+        | Action::Unban { .. }
+        | Action::Mute { .. }
+        | Action::Unmute { .. } => Some(Role::Admin),
         Action::ArchiveRoom { .. } => Some(Role::Owner),
     }
 }
@@ -60,6 +73,12 @@ pub fn allow(action: &Action, room: Standing) -> Result<Option<Role>, Refusal> {
         (None, Visibility::Private) => return Err(Refusal::RoomNotFound),
         (None, Visibility::Public) if !joins => return Err(Refusal::NotAMember),
         _ => {}
+    }
+    if let Some(mute) = room.mute
+        && !joins
+        && !matches!(action, Action::Leave { .. })
+    {
+        return Err(Refusal::Muted(mute));
     }
     if room.kind == RoomKind::Direct && !in_direct_rooms(action) {
         return Err(Refusal::Forbidden);
@@ -89,13 +108,21 @@ pub fn invite(actor: Role, present: Option<Role>, wanted: Role, other_owners: bo
     }
 }
 
-/// Decides a removal by an admin or owner.
+/// Decides an act of an admin or owner on a member: a removal, a kick, a mute.
 ///
 /// # Errors
 /// [`Refusal::TargetNotAMember`], or [`Refusal::Forbidden`] for oneself and those who are not below.
 pub fn remove(actor: Role, target: Option<Role>, oneself: bool) -> Result<(), Refusal> {
-    let target = target.ok_or(Refusal::TargetNotAMember)?;
-    if oneself || (actor != Role::Owner && target >= actor) { Err(Refusal::Forbidden) } else { Ok(()) }
+    act_on(actor, Some(target.ok_or(Refusal::TargetNotAMember)?), oneself)
+}
+
+/// Decides an act of an admin or owner on somebody who need not be a member: a ban, its end, the end of a mute.
+///
+/// # Errors
+/// [`Refusal::Forbidden`] for oneself and members who are not below.
+pub fn act_on(actor: Role, target: Option<Role>, oneself: bool) -> Result<(), Refusal> {
+    let reaches = actor == Role::Owner || target.is_none_or(|target| target < actor);
+    if oneself || !reaches { Err(Refusal::Forbidden) } else { Ok(()) }
 }
 
 /// Decides a leaving.

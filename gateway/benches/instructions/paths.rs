@@ -198,7 +198,7 @@ impl Publisher {
             Cluster::new(NodeId::generate(), None, hub.clone(), Arc::clone(&store), &limits, Arc::clone(&metrics));
         let service = Service::start(store, hub, alone, limits, metrics, &scene.tasks);
         let connection = Arc::clone(&scene.crowd.connections[0]);
-        scene.crowd.hub.learn(&user(0), &[my_room(scene.room())], 1);
+        scene.crowd.hub.learn(&user(0), &[my_room(scene.room())], &[], 1);
         let request = encode_request(CODEC, &Request { id: 1, command }).into();
         Self { service, actor: Actor { scopes: Scopes::ALL, connection }, request }
     }

@@ -33,6 +33,8 @@ pub struct Identity {
     pub name: Option<String>,
     /// When a connection with this token ends: `exp`, plus `auth.clock_leeway_ms`.
     pub expires_at_ms: u64,
+    /// `iat`. A token without it is older than any revocation.
+    pub issued_at_ms: Option<u64>,
     pub scopes: Scopes,
 }
 
@@ -76,7 +78,13 @@ impl Authenticator {
             .claims;
         let expires_at_ms = claims.check_times(now_ms, self.leeway_ms)?;
         claims.check_parties(self.issuer.as_deref(), self.audience.as_deref())?;
-        Ok(Identity { user: claims.user()?, name: claims.display_name()?, scopes: claims.scopes()?, expires_at_ms })
+        Ok(Identity {
+            user: claims.user()?,
+            name: claims.display_name()?,
+            scopes: claims.scopes()?,
+            expires_at_ms,
+            issued_at_ms: claims.issued_at_ms(),
+        })
     }
 }
 
@@ -102,6 +110,7 @@ pub fn mint_with(
     let claims = Minted {
         sub: user.as_str(),
         exp: expires_at_seconds,
+        iat: now_ms() / 1000,
         iss: config.issuer.as_deref(),
         aud: config.audience.as_deref(),
         scope: scopes.to_string(),

@@ -50,6 +50,7 @@ pub(super) struct Claims {
     sub: Option<serde_json::Value>,
     exp: Option<serde_json::Value>,
     nbf: Option<serde_json::Value>,
+    iat: Option<serde_json::Value>,
     iss: Option<serde_json::Value>,
     aud: Option<serde_json::Value>,
     name: Option<serde_json::Value>,
@@ -61,6 +62,7 @@ pub(super) struct Claims {
 pub(super) struct Minted<'a> {
     pub(super) sub: &'a str,
     pub(super) exp: u64,
+    pub(super) iat: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) iss: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -138,6 +140,11 @@ impl Claims {
             }
         }
         Ok(ends_ms)
+    }
+
+    /// When the token was issued. One that says it in a way that we do not read is as one that does not say it.
+    pub(super) fn issued_at_ms(&self) -> Option<u64> {
+        self.iat.as_ref().and_then(seconds_as_ms)
     }
 
     pub(super) fn check_parties(&self, issuer: Option<&str>, audience: Option<&str>) -> Result<(), AuthError> {

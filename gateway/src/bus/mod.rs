@@ -4,7 +4,7 @@
 //! it. What it knows to have missed it says ([`Heard::Missed`]); the rest is found by the store's tail.
 //!
 //! `envelope` (pure) is what travels: sealed with the cluster's secret, numbered, and readable across minor versions. `local`
-//! connects nodes of one process and the single node to nobody; `redis` alone knows fred. Both pass `conformance`.
+//! connects nodes of one process and the single node to nobody; `redis` alone knows fred. Both pass `gateway/tests/bus`.
 //!
 //! **Invariant:** nothing here waits without a limit; every failure is an error with its cause or a [`Heard::Missed`].
 //!
@@ -46,14 +46,15 @@ pub enum BusError {
 /// The way to the other nodes.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
-    /// Publishes messages, those of one channel in their order; one call for each message.
+    /// Publishes messages, those of one channel in their order; one PUBLISH for each message. Who follows a channel that it
+    /// publishes to hears itself. What was not published in time is not published later.
     ///
     /// # Errors
     /// When one of them may not have been published; others may have.
     async fn publish(&self, messages: Vec<(Channel, Bytes)>) -> Result<(), BusError>;
 
     /// Subscribes to channels; when it returns, the server has confirmed. Channels stay subscribed across reconnects, also when
-    /// this call failed: it is then retried behind the scenes.
+    /// this call failed: it is then retried behind the scenes, and [`Heard::Missed`] says when it has been confirmed.
     ///
     /// # Errors
     /// When it is not confirmed yet.

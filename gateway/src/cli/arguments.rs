@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use hallway_protocol::{RoomId, UserId};
 
+use super::people;
 use crate::config::Flags;
 
 /// A real-time messaging gateway that loses, repeats and reorders nothing it acknowledged.
@@ -43,6 +44,17 @@ pub(super) enum Command {
     Tail(TailArguments),
     /// Join a room and say something.
     Send(SendArguments),
+    /// List or end the connections of a user.
+    #[command(subcommand)]
+    Session(people::SessionCommand),
+    /// Act on a user wherever they are.
+    #[command(subcommand)]
+    User(people::UserCommand),
+    /// Act on people in a room, as one of its admins.
+    #[command(subcommand)]
+    Room(people::RoomCommand),
+    /// Print the record of acts on people, newest first.
+    Audit(people::AuditArguments),
 }
 
 #[derive(Debug, Args)]
@@ -147,7 +159,7 @@ pub(super) struct SendArguments {
 }
 
 /// A whole number with a unit: `30s`, `15m`, `1h`, `7d`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let seconds_per_unit = match unit {

@@ -3,9 +3,10 @@
 //! Exit codes: 0 done, 1 error, 2 wrong arguments or configuration.
 //!
 //! Reading order: [`arguments`], then one file per command: [`serve`], [`upkeep`] (check-config, print-config, migrate,
-//! new-epoch), [`token`], [`talk`] (tail, send).
+//! new-epoch), [`token`], [`talk`] (tail, send), [`people`] (session, user, room, audit).
 
 mod arguments;
+mod people;
 mod print;
 mod serve;
 mod talk;
@@ -82,6 +83,10 @@ fn carry_out(arguments: Arguments) -> Result<(), CliError> {
         Command::Token(arguments) => token::run(&arguments),
         Command::Tail(arguments) => talk::tail(&arguments),
         Command::Send(arguments) => talk::send(&arguments),
+        Command::Session(command) => people::session(&command),
+        Command::User(command) => people::user(&command),
+        Command::Room(command) => people::room(&command),
+        Command::Audit(arguments) => people::audit(&arguments),
     }
 }
 

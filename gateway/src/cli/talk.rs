@@ -43,7 +43,10 @@ pub(super) fn send(arguments: &SendArguments) -> Result<(), CliError> {
     })
 }
 
-async fn connect(arguments: &TalkArguments, missed_events_wanted: u32) -> Result<(Client, Events), CliError> {
+pub(super) async fn connect(
+    arguments: &TalkArguments,
+    missed_events_wanted: u32,
+) -> Result<(Client, Events), CliError> {
     let secret = token::secret(&arguments.secret)?;
     let token = auth::mint(&secret, &arguments.user, TOKEN_LIFE)?;
     let mut connect = ConnectOptions::new(arguments.target.clone(), token);
@@ -94,13 +97,18 @@ fn print(event: &Event) {
         },
         other => format!("#{} ({})", event.seq, other.name()),
     };
+    show(&line);
+}
+
+/// Prints a line that others had a part in.
+pub(super) fn show(line: &str) {
     let shown: String = line.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
     // A reader that went away (`tail | head`) ends us at the next signal; there is nobody to tell.
     let _ = writeln!(std::io::stdout(), "{shown}");
 }
 
 /// What failed, with every cause.
-fn failed(what: &str, error: &dyn std::error::Error) -> CliError {
+pub(super) fn failed(what: &str, error: &dyn std::error::Error) -> CliError {
     let mut text = format!("{what}: {error}");
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -22,6 +22,8 @@ mod notice;
 mod own;
 mod peer;
 #[cfg(test)]
+mod room_tests;
+#[cfg(test)]
 mod simulation;
 mod state;
 mod table;

@@ -1,7 +1,7 @@
 //! A connection as the hub knows it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hallway_protocol::codec::Codec;
@@ -34,10 +34,24 @@ pub struct Connection {
     pub outbound: Arc<Outbound>,
     /// `None` most of the time.
     work: Mutex<Option<Box<Work>>>,
+    /// What `session.list` tells; in a box, because nothing else needs it.
+    about: Option<Box<About>>,
+    /// When its token was issued, in seconds since 1970; 0 when the token did not say.
+    token_issued_at_s: AtomicU32,
     pub codec: Codec,
+    /// The minor of the protocol that it speaks; all that are beyond a byte are alike.
+    minor: u8,
     closed: AtomicBool,
     /// Nobody is looking at this device, as it says.
     away: AtomicBool,
+}
+
+/// What a connection said of itself in its hello, and when.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    pub connected_at_ms: u64,
+    pub client_name: Option<Box<str>>,
+    pub client_version: Option<Box<str>>,
 }
 
 /// What a connection that is up to date does not need.
@@ -54,8 +68,57 @@ impl Connection {
     #[must_use]
     pub fn new(id: ConnectionId, user: UserId, codec: Codec, outbound: Arc<Outbound>) -> Self {
         let work = Work { deferred: Some(Vec::new()), ..Work::default() };
-        let (closed, away) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { id, user, codec, outbound, work: Mutex::new(Some(Box::new(work))), closed, away }
+        Self {
+            id,
+            user,
+            codec,
+            outbound,
+            work: Mutex::new(Some(Box::new(work))),
+            about: None,
+            token_issued_at_s: AtomicU32::new(0),
+            minor: 0,
+            closed: AtomicBool::new(false),
+            away: AtomicBool::new(false),
+        }
+    }
+
+    /// With what its hello and its token say.
+    #[must_use]
+    pub fn introduced(mut self, about: About, minor: u16, token_issued_at_ms: Option<u64>) -> Self {
+        self.about = Some(Box::new(about));
+        self.minor = u8::try_from(minor).unwrap_or(u8::MAX);
+        self.set_token_issued_at(token_issued_at_ms);
+        self
+    }
+
+    /// What it said of itself.
+    #[must_use]
+    pub fn about(&self) -> About {
+        self.about.as_deref().cloned().unwrap_or_default()
+    }
+
+    /// The minor of the protocol that it speaks.
+    #[must_use]
+    pub fn minor(&self) -> u16 {
+        u16::from(self.minor)
+    }
+
+    /// It has another token now.
+    pub fn set_token_issued_at(&self, at_ms: Option<u64>) {
+        let seconds = at_ms.map_or(0, |at_ms| u32::try_from(at_ms / 1000).unwrap_or(u32::MAX));
+        self.token_issued_at_s.store(seconds, Ordering::Relaxed);
+    }
+
+    /// Whether its token was issued after another one.
+    #[must_use]
+    pub fn token_is_newer_than(&self, other_issued_at_ms: Option<u64>) -> bool {
+        u64::from(self.token_issued_at_s.load(Ordering::Relaxed)) > other_issued_at_ms.unwrap_or(0) / 1000
+    }
+
+    /// Whether its token was issued before a time. One that does not say when it was issued counts as issued before.
+    #[must_use]
+    pub fn token_is_older_than(&self, at_ms: u64) -> bool {
+        u64::from(self.token_issued_at_s.load(Ordering::Relaxed)) * 1000 < at_ms
     }
 
     fn work(&self) -> MutexGuard<'_, Option<Box<Work>>> {

@@ -21,6 +21,7 @@ use super::ring::RingBounds;
 use super::{Connection, ConnectionId, Inbox, LiveEvent};
 use crate::config::Limits;
 use crate::connection::Encoded;
+use crate::node::NodeId;
 use crate::tasks::Tasks;
 use crate::telemetry::labels::GapCause;
 use crate::telemetry::metrics::Metrics;
@@ -76,6 +77,7 @@ pub(super) struct Shared {
     epoch: Mutex<Epoch>,
     room_watch: OnceLock<Arc<RoomWatch>>,
     people_watch: OnceLock<Arc<PeopleWatch>>,
+    pub(super) node: OnceLock<NodeId>,
     /// Nothing can be hoped for from the fast path.
     impatient: AtomicBool,
 }
@@ -132,7 +134,7 @@ pub struct FollowedFrom {
 /// Who follows what on this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Hub {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Hub {
@@ -177,6 +179,7 @@ impl Hub {
             epoch: Mutex::new(epoch),
             room_watch: OnceLock::new(),
             people_watch: OnceLock::new(),
+            node: OnceLock::new(),
             impatient: AtomicBool::new(false),
         });
         Self { shared }
@@ -352,8 +355,8 @@ impl Hub {
     }
 
     /// Second step, after the snapshot was read.
-    pub fn learn(&self, user: &UserId, rooms: &[MyRoom], user_head: Seq) {
-        self.shared.people.learn_rooms(user, rooms, user_head);
+    pub fn learn(&self, user: &UserId, rooms: &[MyRoom], muted: &[RoomId], user_head: Seq) {
+        self.shared.people.learn_rooms(user, rooms, muted, user_head);
         let stream = StreamId::User(user.clone());
         self.shared.owners.of(&stream).push(OwnerMessage::Seed(stream.clone(), user_head));
     }

@@ -30,19 +30,20 @@ mod inbox;
 mod lane;
 mod owner;
 mod people;
+mod revocations;
 mod ring;
 mod room_keys;
 #[cfg(test)]
 mod stepped;
 
 pub use changes::{ChangedPeople, ChangedRooms, PeopleWatch, RoomWatch};
-pub use connection::{Behind, Connection, ConnectionId};
+pub use connection::{About, Behind, Connection, ConnectionId};
 pub use event::LiveEvent;
 pub use facade::{FollowedFrom, Hub};
 pub use inbox::Inbox;
 pub use lane::{LaneMessage, PageForPair};
 pub use owner::{Attach, LogPage, LogRead, LogReader};
-pub use people::Membership;
+pub use people::{Membership, MuteHeard};
 pub use ring::Ring;
 #[cfg(test)]
 pub(crate) use stepped::{OwnerReading, SteppedHub};

@@ -18,7 +18,13 @@ const REMOVALS_MAX: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Membership {
     pub role: Role,
+    /// Present when the member was muted: whether they are still is the store's to say, which has the clock.
+    pub mute: Option<MuteHeard>,
 }
+
+/// Tells one hearing of a mute from a later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MuteHeard(u8);
 
 /// What was heard last of a person in a room: 16 bytes for each membership on the node.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +32,11 @@ struct Known {
     room: RoomKey,
     /// `None`: no member any more. Remembered, because what was so before may still be heard afterwards.
     role: Option<Role>,
-    /// Number of the user-stream event that said so; of two, the greater holds.
+    muted: bool,
+    /// How often something was heard of a mute, modulo 256.
+    mutes_heard: u8,
+    /// Number of the user-stream event that said so; of two, the greater holds. Mutes are told in the order of the stream and
+    /// have no number here.
     version: Seq,
 }
 
@@ -54,11 +64,13 @@ impl Rooms {
     }
 
     /// Takes a whole snapshot; what is newer than it stays.
-    fn replace(&mut self, rooms: &[MyRoom], version: Seq, keys: &mut RoomKeys) {
+    fn replace(&mut self, rooms: &[MyRoom], muted: &[RoomId], version: Seq, keys: &mut RoomKeys) {
         let mut known: Vec<Known> = Vec::with_capacity(rooms.len());
         known.extend(rooms.iter().map(|room| Known {
             room: keys.hold(&room.info.room),
             role: Some(room.role),
+            muted: muted.contains(&room.info.room),
+            mutes_heard: 0,
             version,
         }));
         known.sort_unstable_by_key(|known| known.room);
@@ -81,12 +93,15 @@ impl Rooms {
     /// Takes one change.
     fn change(&mut self, change: &MembershipChanged, version: Seq, keys: &mut RoomKeys) {
         let room = keys.hold(&change.room);
-        let known = Known { room, role: change.role, version };
+        let mut known = Known { room, role: change.role, muted: false, mutes_heard: 0, version };
         match self.find(room) {
             Ok(index) => {
                 // It is held already.
                 keys.release(room);
-                if self.0[index].version < version {
+                let old = self.0[index];
+                if old.version < version {
+                    known.muted = old.muted && change.role.is_some();
+                    known.mutes_heard = old.mutes_heard;
                     self.0[index] = known;
                 }
             }
@@ -99,6 +114,14 @@ impl Rooms {
         if change.role.is_none() {
             self.forget_old_removals(keys);
         }
+    }
+
+    /// Takes the beginning or the end of a mute.
+    fn mute(&mut self, room: RoomKey, muted: bool) {
+        let Ok(index) = self.find(room) else { return };
+        let known = &mut self.0[index];
+        known.muted = muted;
+        known.mutes_heard = known.mutes_heard.wrapping_add(1);
     }
 
     fn forget_old_removals(&mut self, keys: &mut RoomKeys) {
@@ -182,14 +205,33 @@ impl People {
         let person = self.map.get(user)?;
         let key = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(room)?;
         let known = person.rooms.0[person.rooms.find(key).ok()?];
-        known.role.map(|role| Membership { role })
+        let mute = known.muted.then_some(MuteHeard(known.mutes_heard));
+        known.role.map(|role| Membership { role, mute })
+    }
+
+    /// Takes the beginning or the end of a mute, as the user's stream tells it.
+    pub(super) fn learn_mute(&self, user: &UserId, room: &RoomId, muted: bool) {
+        let Some(mut person) = self.map.get_mut(user) else { return };
+        let Some(key) = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(room) else { return };
+        person.rooms.mute(key, muted);
+    }
+
+    /// The store says that a mute has ended by itself. What was heard since holds.
+    pub(super) fn forget_mute(&self, user: &UserId, room: &RoomId, heard: MuteHeard) {
+        let Some(mut person) = self.map.get_mut(user) else { return };
+        let Some(key) = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(room) else { return };
+        if let Ok(index) = person.rooms.find(key)
+            && person.rooms.0[index].mutes_heard == heard.0
+        {
+            person.rooms.mute(key, false);
+        }
     }
 
     /// Takes all memberships as a snapshot of the store had them when the user's stream ended at `version`.
-    pub(super) fn learn_rooms(&self, user: &UserId, rooms: &[MyRoom], version: Seq) {
+    pub(super) fn learn_rooms(&self, user: &UserId, rooms: &[MyRoom], muted: &[RoomId], version: Seq) {
         let Some(mut person) = self.map.get_mut(user) else { return };
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        person.rooms.replace(rooms, version, &mut keys);
+        person.rooms.replace(rooms, muted, version, &mut keys);
     }
 
     /// Takes one change, as the user's stream tells it.

@@ -96,7 +96,7 @@ proptest! {
                         };
                     }
                     let rooms: Vec<MyRoom> = state.iter().map(|(number, role)| mine(*number, *role)).collect();
-                    people.learn_rooms(&user(), &rooms, version as Seq);
+                    people.learn_rooms(&user(), &rooms, &[], version as Seq);
                     for number in 0..ROOMS {
                         let known = expected.entry(number).or_default();
                         // A snapshot says what is so; that a room is in none is not remembered.
@@ -119,7 +119,7 @@ fn a_removal_that_was_heard_before_an_older_snapshot_holds() {
     let people = People::default();
     assert!(people.enter(&connection(1), 9));
     people.learn_change(&user(), &changed(0, None), 6);
-    people.learn_rooms(&user(), &[mine(0, Role::Member), mine(1, Role::Member)], 5);
+    people.learn_rooms(&user(), &[mine(0, Role::Member), mine(1, Role::Member)], &[], 5);
     assert_eq!(people.membership(&user(), &room(0)), None);
     assert!(people.membership(&user(), &room(1)).is_some());
 }
@@ -142,7 +142,7 @@ fn devices_and_members_are_those_who_are_connected_and_no_more() {
     let people = People::default();
     let (phone, laptop) = (connection(1), connection(2));
     assert!(people.enter(&phone, 9) && people.enter(&laptop, 9));
-    people.learn_rooms(&user(), &[mine(1, Role::Guest), mine(3, Role::Owner)], 4);
+    people.learn_rooms(&user(), &[mine(1, Role::Guest), mine(3, Role::Owner)], &[], 4);
     assert_eq!(people.devices(&user()), (2, 0));
     assert!(phone.set_away(true) && !phone.set_away(true), "the second time it is no news");
     assert_eq!(people.devices(&user()), (2, 1));

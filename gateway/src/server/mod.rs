@@ -130,6 +130,7 @@ impl Node {
         let lanes = config.server.lanes_in_force();
         let hub = Hub::start(lanes, epoch, limits.clone(), Arc::clone(&metrics), log, &core);
         let node_id = given.node.unwrap_or_else(NodeId::generate);
+        hub.name_node(node_id);
         let cluster = Cluster::new(node_id, way, hub.clone(), Arc::clone(&store), &limits, Arc::clone(&metrics));
         // What others publish is heard before the tail begins: nothing lies between.
         cluster.start(&core).await;

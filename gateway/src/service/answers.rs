@@ -1,7 +1,7 @@
 //! Errors as clients see them.
 
 use hallway_protocol::{ErrorBody, ErrorCode};
-use hallway_store::{Refusal, StoreError};
+use hallway_store::{Ending, Refusal, StoreError};
 
 /// What a refusal of the store says to the client.
 pub(super) fn refusal(refusal: Refusal) -> ErrorBody {
@@ -29,9 +29,22 @@ pub(super) fn refusal(refusal: Refusal) -> ErrorBody {
         }
         Refusal::TooManyRooms => (ErrorCode::LimitReached, "the user is in 1,000 rooms, which is the most"),
         Refusal::Locked | Refusal::BehindLocked => return locked(),
+        Refusal::Banned(Ending { left_ms }) => {
+            let message = format!("you are banned from this room {}", how_long(left_ms, "you are unbanned"));
+            return ErrorBody { retry_after_ms: left_ms, ..ErrorBody::new(ErrorCode::Banned, message) };
+        }
+        Refusal::Muted(Ending { left_ms }) => {
+            let message = format!("you are muted in this room {}", how_long(left_ms, "you are unmuted"));
+            return ErrorBody { retry_after_ms: left_ms, ..ErrorBody::new(ErrorCode::Muted, message) };
+        }
+        Refusal::TargetBanned => (ErrorCode::Banned, "the user is banned from this room: unban them first"),
         Refusal::TooManyReactions => (ErrorCode::LimitReached, "the message has 200 reactions, which is the most"),
     };
     ErrorBody::new(code, message)
+}
+
+fn how_long(left_ms: Option<u64>, until: &str) -> String {
+    left_ms.map_or_else(|| format!("until {until}"), |left_ms| format!("for {} s more", left_ms.div_ceil(1000)))
 }
 
 /// What a failure of the store says to the client. The failure itself was logged where it was handled.

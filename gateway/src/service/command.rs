@@ -20,7 +20,7 @@ use hallway_store::{
 use sha2::{Digest, Sha256};
 
 use super::rooms::direct_room;
-use super::{Service, answers};
+use super::{Service, answers, people};
 use crate::auth::{Scopes, now_ms};
 use crate::connection::Encoded;
 use crate::hub::Connection;
@@ -53,12 +53,14 @@ impl Service {
                 | Command::MessageHistory(_)
                 | Command::PresenceGet(_)
                 | Command::PresenceWatch(_)
+                | Command::RoomBans(_)
+                | Command::AuditList(_)
         )
     }
 
     /// Carries out a command whose arguments were checked. `hello`, `sync` and `auth.refresh` are the session's own.
     pub fn execute(&self, actor: &Actor, command: Command) -> Answer {
-        if let Err(error) = check_scope(actor.scopes, &command) {
+        if let Err(error) = check_scope(actor.scopes, &command).and_then(|()| people::check(actor, &command)) {
             return Answer::Now(Err(error));
         }
         match command {
@@ -86,7 +88,12 @@ impl Service {
                     }
                 })
             }
-            Command::RoomList(_) | Command::RoomMembers(_) | Command::MessageHistory(_) => self.read(actor, command),
+            Command::RoomList(_)
+            | Command::RoomMembers(_)
+            | Command::MessageHistory(_)
+            | Command::RoomBans(_)
+            | Command::AuditList(_) => self.read(actor, command),
+            Command::SessionList(list) => self.list_sessions(actor, list),
             Command::PresenceSet(_) | Command::PresenceGet(_) | Command::PresenceWatch(_) => {
                 self.presence(actor, command)
             }
@@ -131,24 +138,38 @@ impl Service {
         if membership.role < Role::Member {
             return Answer::Now(Err(answers::refusal(hallway_store::Refusal::Forbidden)));
         }
-        self.inner.metrics.signals.add(1);
         let frame = Arc::new(Encoded::new(frame));
-        self.inner.cluster.ephemeral(room, &frame);
-        self.inner.hub.ephemeral(room, frame, Some(actor.connection.id));
+        if let Some(heard) = membership.mute {
+            let (service, connection, room) = (self.clone(), Arc::clone(&actor.connection), room.clone());
+            return later(async move {
+                service.unless_muted(&connection.user, &room, heard).await?;
+                service.hand_out(&connection, &room, frame);
+                service.inner.hub.drive();
+                Ok(reply)
+            });
+        }
+        self.hand_out(&actor.connection, room, frame);
         Answer::Now(Ok(reply))
+    }
+
+    fn hand_out(&self, from: &Connection, room: &RoomId, frame: Arc<Encoded>) {
+        self.inner.metrics.signals.add(1);
+        self.inner.cluster.ephemeral(room, &frame);
+        self.inner.hub.ephemeral(room, frame, Some(from.id));
     }
 
     fn read(&self, actor: &Actor, command: Command) -> Answer {
         let service = self.clone();
         let user = actor.connection.user.clone();
+        let is_admin = actor.scopes.contains(Scopes::ADMIN);
         later(async move {
             let timeout = std::time::Duration::from_millis(service.inner.limits.store_timeout_ms);
-            let answer = tokio::time::timeout(timeout, service.answer_read(&user, command)).await;
+            let answer = tokio::time::timeout(timeout, service.answer_read(&user, is_admin, command)).await;
             answer.unwrap_or_else(|_| Err(answers::unavailable()))
         })
     }
 
-    async fn answer_read(&self, user: &UserId, command: Command) -> Result<Reply, ErrorBody> {
+    async fn answer_read(&self, user: &UserId, is_admin: bool, command: Command) -> Result<Reply, ErrorBody> {
         let store = &self.inner.store;
         match command {
             Command::RoomList(list) => {
@@ -173,14 +194,19 @@ impl Service {
                 Ok(Reply::RoomMembers(Members { next, members: page.members }))
             }
             Command::MessageHistory(history) => self.answer_history(user, history).await,
+            Command::RoomBans(list) => self.answer_bans(user, list).await,
+            Command::AuditList(list) => self.answer_audit(user, is_admin, list).await,
             _ => Err(ErrorBody::new(ErrorCode::Internal, "not a reading command")),
         }
     }
 
-    /// Why somebody who is no member is refused: whether a private room exists is nobody else's business.
+    /// Why somebody is refused who is no member, or no admin where one is needed: whether a private room exists is nobody
+    /// else's business.
     pub(super) async fn not_for(&self, user: &UserId, room: &RoomId) -> ErrorBody {
         let timeout = std::time::Duration::from_millis(self.inner.limits.store_timeout_ms);
         match tokio::time::timeout(timeout, self.inner.store.room(user, room)).await {
+            // A member is kept from what is for admins only.
+            Ok(Ok(Some(view))) if view.member.is_some() => answers::refusal(hallway_store::Refusal::Forbidden),
             Ok(Ok(Some(_))) => answers::refusal(hallway_store::Refusal::NotAMember),
             Ok(Ok(None)) => answers::refusal(hallway_store::Refusal::RoomNotFound),
             Ok(Err(error)) => failed(error),
@@ -221,7 +247,7 @@ impl Service {
     }
 }
 
-type ToReply = fn(Committed) -> Reply;
+pub(super) type ToReply = fn(Committed) -> Reply;
 
 /// Turns a writing command into what the store is to do, and how its answer is called.
 fn action(user: &UserId, command: Command) -> Result<(Nonce, Action, ToReply), ErrorBody> {
@@ -284,10 +310,7 @@ fn action(user: &UserId, command: Command) -> Result<(Nonce, Action, ToReply), E
             let action = Action::React { room: react.room, id: react.id, emoji: react.emoji, remove: react.remove };
             (react.nonce, action, Reply::MessageReact)
         }
-        command => {
-            let message = format!("this node does not carry out {} yet", command.name());
-            return Err(ErrorBody::new(ErrorCode::UnknownCommand, message));
-        }
+        command => return people::action(user, command),
     })
 }
 
@@ -323,7 +346,7 @@ pub(super) fn later(future: impl Future<Output = Result<Reply, ErrorBody>> + Sen
     Answer::Later(Box::pin(future))
 }
 
-fn bad_cursor(error: InvalidCursor) -> ErrorBody {
+pub(super) fn bad_cursor(error: InvalidCursor) -> ErrorBody {
     ErrorBody::new(ErrorCode::InvalidArgument, format!("cursor: {error}"))
 }
 

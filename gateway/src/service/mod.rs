@@ -1,7 +1,7 @@
 //! The use cases: the only place where hub, bus, directory and store meet. Knows no socket.
 //!
-//! `command` answers one command of an identified person. Writes go through `writer` (group commit, then publish, then
-//! acknowledge), reads of the log through `reader` (what many want at once is read once), a hello or sync through `sync`
+//! `command` answers one command of an identified person, with `people` for acts on people. Writes go through `writer` (group
+//! commit, then publish, then acknowledge), reads of the log through `reader` (what many want at once is read once), a hello or sync through `sync`
 //! (plan in `sync_plan`, pure), read markers through `marks`, who is there through `presence`. `tail` probes the store and
 //! follows what it committed (when to ask what is decided in `tail/plan`, pure), `upkeep` trims it. `cluster` is the way to
 //! the other nodes.
@@ -13,6 +13,7 @@ pub mod cluster;
 mod command;
 mod marks;
 mod parking;
+mod people;
 mod presence;
 mod reader;
 mod rooms;

@@ -30,6 +30,18 @@ impl SyncStart {
         self.state.user.last_seq
     }
 
+    /// The rooms in which the person is muted.
+    #[must_use]
+    pub fn muted(&self) -> &[RoomId] {
+        &self.state.muted
+    }
+
+    /// Tokens of this person that were issued before are refused; 0: none.
+    #[must_use]
+    pub fn revoked_before_ms(&self) -> u64 {
+        self.state.revoked_before_ms
+    }
+
     /// The person's rooms.
     #[must_use]
     pub fn rooms(&self) -> &[MyRoom] {

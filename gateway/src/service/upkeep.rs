@@ -48,6 +48,11 @@ impl Service {
                     return;
                 }
             }
+            while let Ok(true) = self.inner.store.trim_records().await {
+                if tasks.is_stopped() {
+                    return;
+                }
+            }
             if max_age_hours > 0 {
                 self.trim_events(now_ms().saturating_sub(max_age_hours * 3_600_000)).await;
             }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hallway_protocol::{ErrorBody, ErrorCode, EventBody, RoomId, StreamId, UserId};
+use hallway_protocol::{ErrorBody, ErrorCode, EventBody, StreamId, UserId};
 use hallway_store::{Action, BATCH_MAX_WRITES, CommitBatch, Committed, Refusal, Store, StoreError, Write};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
@@ -46,16 +46,18 @@ pub(super) type Written = Result<Committed, ErrorBody>;
 
 struct Entry {
     write: Write,
+    /// Of the write's action.
+    stream: StreamId,
     queued_at: Instant,
     reply: oneshot::Sender<Written>,
 }
 
 impl Keyed for Entry {
-    type Room = RoomId;
+    type Room = StreamId;
     type Actor = UserId;
 
-    fn room(&self) -> &RoomId {
-        self.write.action.room()
+    fn room(&self) -> &StreamId {
+        &self.stream
     }
 
     fn actor(&self) -> &UserId {
@@ -104,7 +106,7 @@ impl Writer {
     /// Queues a write, in the order of the calls. The answer comes through the receiver; dropping it takes nothing back.
     pub(super) fn submit(&self, write: Write) -> Result<oneshot::Receiver<Written>, ErrorBody> {
         let (reply, answer) = oneshot::channel();
-        let entry = Entry { write, queued_at: Instant::now(), reply };
+        let entry = Entry { stream: write.action.stream(), write, queued_at: Instant::now(), reply };
         match self.queue.try_send(entry) {
             Ok(()) => Ok(answer),
             Err(mpsc::error::TrySendError::Full(_)) => Err(overloaded()),
@@ -244,7 +246,7 @@ impl WriterTask {
 
     async fn write_part(&self, part: Vec<Entry>) -> Part {
         let writes: Vec<Write> = part.iter().map(|entry| entry.write.clone()).collect();
-        let streams: Vec<StreamId> = writes.iter().map(|write| StreamId::Room(write.action.room().clone())).collect();
+        let streams: Vec<StreamId> = writes.iter().map(|write| write.action.stream()).collect();
         self.metrics.commit_batch_writes.record(writes.len());
         let part = if is_on(Mutant::AcknowledgeBeforeCommit) { self.acknowledge_unheard(part).await } else { part };
         pass(FailPoint::BeforeCommit);
@@ -297,7 +299,7 @@ impl WriterTask {
             let seq = last_seq + 1 + place as u64;
             let committed = Committed { stream, seq, at_ms: 0, id: Some(*id), repeated: false, events: Vec::new() };
             drop(entry.reply.send(Ok(committed)));
-            unheard.push(Entry { write: entry.write, queued_at: entry.queued_at, reply: oneshot::channel().0 });
+            unheard.push(Entry { stream: entry.stream.clone(), write: entry.write, queued_at: entry.queued_at, reply: oneshot::channel().0 });
         }
         unheard
     }

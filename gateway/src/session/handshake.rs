@@ -12,7 +12,7 @@ use super::line::{Inbound, Line};
 use super::run::Identified;
 use super::{End, Sessions};
 use crate::auth::{Identity, Scopes, now_ms};
-use crate::hub::Connection;
+use crate::hub::{About, Connection};
 
 /// Nobody yet: only `hello` is understood.
 pub(super) struct Unidentified {
@@ -96,12 +96,14 @@ impl Unidentified {
     async fn enter(self, line: &mut Line, id: u64, hello: Hello, identity: Identity) -> Result<Identified, End> {
         let sessions = Arc::clone(&self.sessions);
         let service = &sessions.service;
-        let connection = Arc::new(Connection::new(
-            sessions.next_connection(),
-            identity.user.clone(),
-            line.codec,
-            Arc::clone(&line.outbound),
-        ));
+        let about = About {
+            connected_at_ms: now_ms(),
+            client_name: hello.client_name.map(String::into_boxed_str),
+            client_version: hello.client_version.map(String::into_boxed_str),
+        };
+        let connection =
+            Connection::new(sessions.next_connection(), identity.user.clone(), line.codec, Arc::clone(&line.outbound));
+        let connection = Arc::new(connection.introduced(about, hello.protocol_minor, identity.issued_at_ms));
         if !service.hub().enter(&connection) {
             let message = "this user has too many connections to this node: close one of them";
             return Err(self.refuse(line, Some(id), ErrorBody::new(ErrorCode::LimitReached, message)));
@@ -115,10 +117,15 @@ impl Unidentified {
                 return Err(End::Close(CloseCode::StoreUnavailable));
             }
         };
-        service.hub().learn(&identity.user, start.rooms(), start.user_head());
+        if connection.token_is_older_than(start.revoked_before_ms()) {
+            let message = "this user's tokens were revoked after this one was issued: get a new token";
+            self.refuse(line, Some(id), ErrorBody::new(ErrorCode::Unauthenticated, message));
+            return Err(End::Close(CloseCode::Unauthenticated));
+        }
+        service.hub().learn(&identity.user, start.rooms(), start.muted(), start.user_head());
         let limits = service.limits();
         let welcome = Welcome {
-            session: format!("{}-{:x}", service.cluster().node(), connection.id.0),
+            session: service.hub().session_name(connection.id),
             user: identity.user,
             epoch: start.epoch().clone(),
             protocol_minor: spoken_minor(hello.protocol_minor),

@@ -188,7 +188,7 @@ impl Requests {
             Ok(reply) => replies.send_reply(id, reply),
             Err(error) => {
                 metrics.errors.add(error.code);
-                replies.send_error(Some(id), error);
+                replies.send_error(Some(id), error.for_minor(self.actor.connection.minor()));
             }
         }
         metrics.request_duration.record(begun.elapsed());
@@ -204,6 +204,12 @@ impl Requests {
             let message = "the new token is for another user: open another connection for them";
             return Err(ErrorBody::new(ErrorCode::Unauthenticated, message));
         }
+        // Otherwise a revoked token would live on where a newer one opened the door.
+        if self.actor.connection.token_is_newer_than(identity.issued_at_ms) {
+            let message = "the new token was issued before the present one: get a fresh one";
+            return Err(ErrorBody::new(ErrorCode::Unauthenticated, message));
+        }
+        self.actor.connection.set_token_issued_at(identity.issued_at_ms);
         self.expires_at = expiry(&identity, now);
         self.actor.scopes = identity.scopes;
         Ok(Reply::AuthRefresh(Refreshed { token_expires_at_ms: identity.expires_at_ms }))

@@ -358,7 +358,7 @@ fn begin(
     positions: &[Position],
     limit: Option<u32>,
 ) {
-    hub.learn(&connection.user, &state.rooms, state.user.last_seq);
+    hub.learn(&connection.user, &state.rooms, &state.muted, state.user.last_seq);
     let welcome = Welcome {
         session: String::new(),
         user: connection.user.clone(),

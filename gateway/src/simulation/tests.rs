@@ -105,6 +105,7 @@ fn whatever_fails_in_whatever_order_every_promise_is_kept() {
 }
 
 #[test]
+#[ignore = "run by `make test-long`"]
 fn heavy_simulation_of_thousands_of_seeds_keeps_every_promise() {
     every_seed_keeps_every_promise(SEEDS_HEAVY);
 }

@@ -38,6 +38,47 @@ async fn heavy_what_one_terminal_sends_another_one_shows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heavy_people_are_acted_on_from_a_terminal() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let node = NodeProcess::spawn_ready(Settings::new(directory.path())).await;
+    let say = |words: &[&str]| {
+        let (output, said) = run(&mut talk_command(&node.settings, words));
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), said)
+    };
+    let done = |words: &[&str], shown: &str| {
+        let (code, printed, said) = say(words);
+        assert_eq!(code, Some(0), "{words:?} failed: {said}");
+        assert!(printed.contains(shown), "{words:?} printed {printed:?}, not {shown:?}");
+        printed
+    };
+    done(&["send", "lobby", "mine", "--user", "ada"], "acknowledged");
+    done(&["send", "lobby", "hello", "--user", "ben"], "acknowledged");
+    done(
+        &["room", "mute", "lobby", "ben", "--for", "1h", "--reason", "shouting", "--user", "ada"],
+        "ben is muted in lobby",
+    );
+    let (code, _, said) = say(&["send", "lobby", "HELLO", "--user", "ben"]);
+    assert!(code == Some(1) && said.contains("muted"), "{code:?}: {said}");
+    done(&["room", "unmute", "lobby", "ben", "--user", "ada"], "not muted any more");
+    done(&["room", "kick", "lobby", "ben", "--user", "ada"], "ben is removed from lobby");
+    done(&["room", "ban", "lobby", "ben", "--reason", "spam", "--user", "ada"], "ben is banned from lobby");
+    done(&["room", "bans", "lobby", "--user", "ada"], "ben until unbanned, by ada");
+    let (code, _, said) = say(&["room", "kick", "lobby", "ada", "--user", "ben"]);
+    assert!(code == Some(1) && said.contains("not_a_member"), "{code:?}: {said}");
+    done(&["room", "unban", "lobby", "ben", "--user", "ada"], "not banned any more");
+    let listed = done(&["session", "list", "--user", "ada"], "(this one)");
+    let session = listed.split(' ').next().expect("a session");
+    done(&["session", "revoke", session, "--user", "ada"], "is revoked");
+    done(&["user", "revoke", "ben", "--reason", "lost phone"], "ben's sessions and tokens are revoked");
+    let record = done(&["audit", "--of", "ben"], "cli user.revoke ben: lost phone");
+    let actions: Vec<&str> = record.lines().filter_map(|line| line.split(' ').nth(3)).collect();
+    let expected = ["user.revoke", "room.unban", "room.ban", "room.kick", "room.unmute", "room.mute"];
+    assert_eq!(actions, expected, "{record}");
+    let (code, _, said) = say(&["room", "ban", "lobby", "ben", "--for", "soon"]);
+    assert!(code == Some(2) && said.contains("30s, 15m, 1h or 7d"), "{code:?}: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heavy_a_second_node_on_the_same_data_is_refused() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let node = NodeProcess::spawn_ready(Settings::new(directory.path())).await;

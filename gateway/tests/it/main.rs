@@ -25,6 +25,7 @@ mod hostile;
 mod http;
 mod limits;
 mod presence;
+mod people;
 mod recovery;
 mod rights;
 mod slow_store;

@@ -5,7 +5,7 @@
 //! nodes with one mutant of `gateway/src/sabotage.rs` (red). A process has one mutant, chosen once: run these with nextest,
 //! which gives each test a process of its own.
 //!
-//! Reading order: `cluster_of_two` (scenarios of two nodes in this process), `one_node`, `kills` (nodes as processes that end
+//! Reading order: `cluster` (scenarios of several nodes in this process), `one_node`, `kills` (nodes as processes that end
 //! at a fail point).
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "the kits are shared with other test binaries, which use other parts of them")]
@@ -25,7 +25,7 @@ mod seat;
 #[path = "../support/witness.rs"]
 mod witness;
 
-mod cluster_of_two;
+mod cluster;
 mod kills;
 mod one_node;
 

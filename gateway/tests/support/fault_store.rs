@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
 use hallway_store::{
-    AudienceBatch, CommitBatch, ConnectState, Durability, HeadBatch, HistoryQuery, Log, Mark, MarkBatch, MemberQuery,
-    MembersPage, MessagesPage, PageBatch, PageRequest, RoomQuery, RoomView, Rooms, RoomsPage, Store, StoreError,
-    StreamHead, Tail, TailCursor, Upkeep, Write,
+    AudienceBatch, AuditPage, AuditQuery, BanQuery, BansPage, CommitBatch, ConnectState, Durability, Ending, HeadBatch,
+    HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, PageBatch, PageRequest, People,
+    RoomQuery, RoomView, Rooms, RoomsPage, Store, StoreError, StreamHead, Tail, TailCursor, Upkeep, Write,
 };
 use tokio::sync::watch;
 
@@ -151,6 +151,25 @@ impl Rooms for FaultStore {
 
     async fn acquaintances(&self, user: &UserId, others: Vec<UserId>) -> Result<Vec<UserId>, StoreError> {
         self.inner.acquaintances(user, others).await
+    }
+}
+
+#[async_trait]
+impl People for FaultStore {
+    async fn mute(&self, user: &UserId, room: &RoomId) -> Result<Option<Ending>, StoreError> {
+        self.inner.mute(user, room).await
+    }
+
+    async fn bans(&self, user: &UserId, query: BanQuery) -> Result<Option<BansPage>, StoreError> {
+        self.inner.bans(user, query).await
+    }
+
+    async fn audit(&self, viewer: Option<&UserId>, query: AuditQuery) -> Result<Option<AuditPage>, StoreError> {
+        self.inner.audit(viewer, query).await
+    }
+
+    async fn trim_records(&self) -> Result<bool, StoreError> {
+        self.inner.trim_records().await
     }
 }
 

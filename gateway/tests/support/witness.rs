@@ -101,6 +101,12 @@ impl Witness {
         assert!(reached.is_ok_and(|seen| seen.is_ok()), "{} stays at {:?}, not {seq}", self.user, self.seen.borrow());
     }
 
+    /// Waits until its first sync has ended.
+    pub(crate) async fn is_synced(&mut self) {
+        let synced = tokio::time::timeout(PATIENCE, self.seen.wait_for(|seen| seen.syncs > 0)).await;
+        assert!(synced.is_ok_and(|seen| seen.is_ok()), "{} is not in sync", self.user);
+    }
+
     /// Cuts the line and waits until it is in sync again.
     pub(crate) async fn comes_back(&mut self) {
         let before = self.seen.borrow().syncs;

@@ -13,6 +13,7 @@ pub mod kit;
 pub mod lists;
 pub mod log;
 pub mod model;
+pub mod people;
 pub mod roles;
 pub mod upkeep;
 
@@ -63,6 +64,20 @@ macro_rules! store_conformance_suite {
             upkeep: read_markers_only_move_forward,
             upkeep: a_new_epoch_is_carried_by_everything,
             upkeep: the_store_is_durable_and_answers_its_probe,
+            people: every_role_acts_on_people_as_the_table_says,
+            people: a_ban_keeps_out_until_it_is_taken_back,
+            people: a_ban_ends_by_the_clock_of_the_store,
+            people: a_kick_is_a_removal_and_may_be_come_back_from,
+            people: a_muted_member_reads_and_writes_nothing,
+            people: leaving_and_coming_back_does_not_end_a_mute,
+            people: a_mute_ends_by_the_clock_of_the_store,
+            people: an_act_is_carried_out_once_for_its_nonce,
+            people: acts_on_people_exist_in_channels_only,
+            people: revocations_are_told_in_the_stream_of_the_user,
+            people: every_act_is_recorded_and_listed_newest_first,
+            people: the_record_of_a_room_is_for_its_admins,
+            people: bans_are_listed_for_admins_by_user,
+            people: what_has_ended_is_dropped,
             model: unread_and_memberships_follow_a_simple_model,
         }
     };

@@ -10,12 +10,13 @@
 //! **Invariant:** when a later run fails, the whole batch is of unknown outcome: earlier runs are committed. Repeating it is
 //! safe, because every write carries a nonce.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use hallway_protocol::event::MessageCreated;
-use hallway_protocol::{Epoch, Event, EventBody, History, Message, MessageId, StreamId, UserId, Visibility};
+use hallway_protocol::{Epoch, Event, EventBody, Message, MessageId, RoomId, StreamId, UserId};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
@@ -23,8 +24,8 @@ use uuid::Uuid;
 
 use super::connection::{Connections, Kind};
 use super::locked::Waiting;
-use super::rows::{corrupt, role_number, signed, unsigned};
-use super::statements;
+use super::rows::{corrupt, signed, unsigned};
+use super::{statements, words};
 use crate::{
     Action, BATCH_MAX_WRITES, CommitBatch, Committed, Mark, MarkBatch, MarkResult, REACTIONS_MAX_PER_MESSAGE, Refusal,
     StoreError, USER_ROOMS_MAX, Write,
@@ -119,7 +120,8 @@ async fn locked_rooms<'a>(
     batch: &'a [Write],
     run: &[usize],
 ) -> Result<Vec<&'a str>, StoreError> {
-    let mut rooms: Vec<&'a str> = run.iter().map(|index| batch[*index].action.room().as_str()).collect();
+    let mut rooms: Vec<&'a str> =
+        run.iter().filter_map(|index| batch[*index].action.room().map(RoomId::as_str)).collect();
     rooms.sort_unstable();
     rooms.dedup();
     // Nothing is written, so it can be asked again like a read.
@@ -148,10 +150,10 @@ fn unknown(error: StoreError) -> StoreError {
 /// Indexes of the writes of each run; even runs are sends, odd ones the others. Runs may be empty.
 fn runs(batch: &[Write]) -> Vec<Vec<usize>> {
     let mut runs: Vec<Vec<usize>> = Vec::new();
-    let mut last_of_room: HashMap<&str, usize> = HashMap::new();
+    let mut last_of_room: HashMap<Cow<'_, str>, usize> = HashMap::new();
     let mut last_of_actor: HashMap<&str, usize> = HashMap::new();
     for (index, write) in batch.iter().enumerate() {
-        let room = last_of_room.entry(write.action.room().as_str()).or_default();
+        let room = last_of_room.entry(write.action.place()).or_default();
         let actor = last_of_actor.entry(write.actor.as_str()).or_default();
         let mut run = (*room).max(*actor);
         if run % 2 != usize::from(!matches!(write.action, Action::SendMessage { .. })) {
@@ -167,9 +169,9 @@ fn runs(batch: &[Write]) -> Vec<Vec<usize>> {
 }
 
 /// What names an intent in the store: 16 bytes of a hash over stream, sender and nonce.
-fn key(write: &Write) -> Uuid {
+pub(super) fn key(write: &Write) -> Uuid {
     let mut hash = Sha256::new();
-    for part in [write.action.room().as_str(), write.actor.as_str(), write.nonce.as_str()] {
+    for part in [&*write.action.place(), write.actor.as_str(), write.nonce.as_str()] {
         hash.update(part.as_bytes());
         hash.update([0]);
     }
@@ -178,7 +180,7 @@ fn key(write: &Write) -> Uuid {
     Uuid::from_bytes(bytes)
 }
 
-fn joined(mentions: &[UserId]) -> Option<String> {
+pub(super) fn joined(mentions: &[UserId]) -> Option<String> {
     let names: Vec<&str> = mentions.iter().map(UserId::as_str).collect();
     (!names.is_empty()).then(|| names.join(" "))
 }
@@ -252,7 +254,7 @@ async fn send(
 fn sent(row: &Row, write: &Write) -> Result<Answer, StoreError> {
     let verdict: &str = row.get(1);
     if !matches!(verdict, "new" | "repeated") {
-        return refusal(verdict, None).map(Err);
+        return words::refusal(verdict, None, row.get(6)).map(Err);
     }
     let Action::SendMessage { room, text, reply_to, mentions, meta, .. } = &write.action else {
         return Err(corrupt("an answer of a send to another write"));
@@ -284,60 +286,7 @@ fn sent(row: &Row, write: &Write) -> Result<Answer, StoreError> {
     Ok(Ok(Committed { stream, seq, at_ms, id, repeated, events }))
 }
 
-fn refusal(name: &str, current: Option<u32>) -> Result<Refusal, StoreError> {
-    Ok(match name {
-        "room_not_found" => Refusal::RoomNotFound,
-        "not_a_member" => Refusal::NotAMember,
-        "forbidden" => Refusal::Forbidden,
-        "room_archived" => Refusal::RoomArchived,
-        "room_exists" => Refusal::RoomExists,
-        "message_not_found" => Refusal::MessageNotFound,
-        "message_deleted" => Refusal::MessageDeleted,
-        "id_taken" => Refusal::IdTaken,
-        "nonce_conflict" => Refusal::NonceConflict,
-        "version_conflict" => Refusal::VersionConflict { current: current.unwrap_or_default() },
-        "target_not_a_member" => Refusal::TargetNotAMember,
-        "last_owner" => Refusal::LastOwner,
-        "too_many_rooms" => Refusal::TooManyRooms,
-        "too_many_reactions" => Refusal::TooManyReactions,
-        _ => return Err(corrupt(format!("refusal {name}"))),
-    })
-}
-
-/// A write as `hallway_act_v1` reads it.
-fn described(write: &Write) -> Value {
-    let public = |visibility: &Visibility| if *visibility == Visibility::Public { "public" } else { "private" };
-    let mut fields = match &write.action {
-        Action::CreateRoom { visibility, history, name, .. } => json!({
-            "op": "create_room", "visibility": public(visibility), "name": name,
-            "history": if *history == History::All { "all" } else { "since_join" },
-        }),
-        Action::OpenDirect { other, .. } => json!({"op": "open_direct", "user": other}),
-        Action::UpdateRoom { name, visibility, .. } => {
-            json!({"op": "update_room", "name": name, "visibility": visibility.as_ref().map(public)})
-        }
-        Action::ArchiveRoom { .. } => json!({"op": "archive_room"}),
-        Action::Join { .. } => json!({"op": "join"}),
-        Action::Leave { .. } => json!({"op": "leave"}),
-        Action::Invite { user, role, .. } => json!({"op": "invite", "user": user, "role": role_number(*role)}),
-        Action::Remove { user, .. } => json!({"op": "remove", "user": user}),
-        Action::SendMessage { .. } => json!({"op": "send_message"}),
-        Action::EditMessage { text, mentions, meta, version, .. } => json!({
-            "op": "edit_message", "text": text, "mentions": joined(mentions),
-            "meta": meta.as_ref().map(|meta| meta.as_json()), "version": version,
-        }),
-        Action::DeleteMessage { .. } => json!({"op": "delete_message"}),
-        Action::React { emoji, remove, .. } => json!({"op": "react", "emoji": emoji, "taken": remove}),
-    };
-    fields["room"] = json!(write.action.room());
-    fields["actor"] = json!(write.actor);
-    fields["message"] = json!(write.action.message());
-    fields["key"] = json!(key(write));
-    fields["hash"] = json!(Uuid::from_bytes(write.body_hash));
-    fields
-}
-
-/// What `hallway_act_v1` answers.
+/// What `hallway_act_v2` answers.
 #[derive(Deserialize)]
 struct Acted {
     epoch: Epoch,
@@ -349,6 +298,7 @@ struct Acted {
 struct ActedOne {
     refused: Option<String>,
     current: Option<u32>,
+    left_ms: Option<i64>,
     seq: Option<u64>,
     at_ms: Option<u64>,
     message: Option<MessageId>,
@@ -367,7 +317,7 @@ async fn act(
     if run.is_empty() {
         return Ok(());
     }
-    let writes = Value::Array(run.iter().map(|index| described(&batch[*index])).collect());
+    let writes = Value::Array(run.iter().map(|index| words::described(&batch[*index])).collect());
     let rooms_max = i32::try_from(USER_ROOMS_MAX).unwrap_or(i32::MAX);
     let reactions_max = i32::try_from(REACTIONS_MAX_PER_MESSAGE).unwrap_or(i32::MAX);
     let row = connections.run_one(Kind::Write, statements::ACT, &[&writes, &rooms_max, &reactions_max]).await?;
@@ -379,9 +329,9 @@ async fn act(
     for (one, index) in acted.results.into_iter().zip(run) {
         let action = &batch[*index].action;
         let answer = match (one.refused, one.seq) {
-            (Some(name), _) => Err(refusal(&name, one.current)?),
+            (Some(name), _) => Err(words::refusal(&name, one.current, one.left_ms)?),
             (None, Some(seq)) => Ok(Committed {
-                stream: StreamId::Room(action.room().clone()),
+                stream: action.stream(),
                 seq,
                 at_ms: one.at_ms.unwrap_or(acted.at_ms),
                 id: if one.repeated { one.message } else { action.message() },

@@ -19,15 +19,14 @@ impl<'a> Waiting<'a> {
     }
 
     pub(super) fn is_locked(&self, write: &Write) -> bool {
-        self.rooms.contains(write.action.room().as_str())
+        write.action.room().is_some_and(|room| self.rooms.contains(room.as_str()))
     }
 
     /// Those of a run that go on, and those that wait; both in their order. Runs of a batch are split in their order, too.
     pub(super) fn split(&mut self, batch: &'a [Write], run: Vec<usize>) -> (Vec<usize>, Vec<usize>) {
         run.into_iter().partition(|index| {
             let write = &batch[*index];
-            let goes =
-                !self.rooms.contains(write.action.room().as_str()) && !self.actors.contains(write.actor.as_str());
+            let goes = !self.is_locked(write) && !self.actors.contains(write.actor.as_str());
             if !goes {
                 self.actors.insert(write.actor.as_str());
             }

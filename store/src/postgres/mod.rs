@@ -18,10 +18,12 @@ mod fault;
 mod locked;
 mod migrations;
 mod options;
+mod people;
 mod reads;
 mod rows;
 pub mod statements;
 mod upkeep;
+mod words;
 
 use async_trait::async_trait;
 use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
@@ -31,9 +33,9 @@ pub use fault::look_for_nonces_before_the_locks;
 pub use options::PostgresOptions;
 
 use crate::{
-    AudienceBatch, CommitBatch, ConnectState, Durability, HeadBatch, HistoryQuery, Log, Mark, MarkBatch, MemberQuery,
-    MembersPage, MessagesPage, PageBatch, PageRequest, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead,
-    Tail, TailCursor, Upkeep, Write,
+    AudienceBatch, AuditPage, AuditQuery, BanQuery, BansPage, CommitBatch, ConnectState, Durability, Ending, HeadBatch,
+    HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, PageBatch, PageRequest, People,
+    RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor, Upkeep, Write,
 };
 use connection::{Connections, Kind};
 
@@ -111,6 +113,25 @@ impl Rooms for PostgresStore {
 
     async fn acquaintances(&self, user: &UserId, others: Vec<UserId>) -> Result<Vec<UserId>, StoreError> {
         audiences::acquaintances(&self.connections, user, others).await
+    }
+}
+
+#[async_trait]
+impl People for PostgresStore {
+    async fn mute(&self, user: &UserId, room: &RoomId) -> Result<Option<Ending>, StoreError> {
+        people::mute(&self.connections, user, room).await
+    }
+
+    async fn bans(&self, user: &UserId, query: BanQuery) -> Result<Option<BansPage>, StoreError> {
+        people::bans(&self.connections, user, query).await
+    }
+
+    async fn audit(&self, viewer: Option<&UserId>, query: AuditQuery) -> Result<Option<AuditPage>, StoreError> {
+        people::audit(&self.connections, viewer, query).await
+    }
+
+    async fn trim_records(&self) -> Result<bool, StoreError> {
+        people::trim_records(&self.connections).await
     }
 }
 

@@ -95,10 +95,15 @@ pub(super) async fn connect(connections: &Connections, user: &UserId) -> Result<
     let head = &rows[0];
     let stream = StreamId::User(user.clone());
     let user = StreamHead { stream, first_seq: unsigned(head.get(1)), last_seq: unsigned(head.get(2)) };
-    let mut rooms = Vec::with_capacity(rows.len());
+    let revoked_before_ms = unsigned(head.try_get(12).map_err(corrupt)?);
+    let (mut rooms, mut muted) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in rows.iter().filter(|row| row.get::<_, Option<i16>>(4).is_some()) {
+        let info = info(row, 3)?;
+        if row.get(11) {
+            muted.push(info.room.clone());
+        }
         rooms.push(MyRoom {
-            info: info(row, 3)?,
+            info,
             role: role(row.get(4))?,
             joined_seq: unsigned(row.get(5)),
             visible_from_seq: unsigned(row.get(6)),
@@ -108,7 +113,7 @@ pub(super) async fn connect(connections: &Connections, user: &UserId) -> Result<
             unread: unsigned(row.try_get(10).map_err(corrupt)?),
         });
     }
-    Ok(ConnectState { epoch, user, rooms })
+    Ok(ConnectState { epoch, user, rooms, muted, revoked_before_ms })
 }
 
 pub(super) async fn room(
@@ -126,7 +131,7 @@ pub(super) async fn room(
 }
 
 /// Drops what was asked for beyond the limit; whether there was any.
-fn cut<T>(items: &mut Vec<T>, limit: u32) -> bool {
+pub(super) fn cut<T>(items: &mut Vec<T>, limit: u32) -> bool {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = items.len() > limit;
     items.truncate(limit);

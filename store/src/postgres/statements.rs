@@ -18,10 +18,10 @@ macro_rules! statements {
 
 statements! {
     /// A run of message sends.
-    SEND = "SELECT epoch, verdict, seq, ordinal, at_ms, message \
-            FROM hallway_send_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    SEND = "SELECT epoch, verdict, seq, ordinal, at_ms, message, left_ms \
+            FROM hallway_send_v2($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     /// A run of other writes.
-    ACT = "SELECT hallway_act_v1($1, $2, $3)::text";
+    ACT = "SELECT hallway_act_v2($1, $2, $3)::text";
     /// Moves read markers.
     MARK_READ = "SELECT hallway_mark_read_v1($1, $2, $3)::text";
 
@@ -70,7 +70,8 @@ statements! {
     /// A user's stream and rooms.
     CONNECT = "WITH known AS (INSERT INTO users (id) VALUES ($1) ON CONFLICT DO NOTHING) \
         SELECT meta.epoch, coalesce(u.first_seq, 1), coalesce(u.last_seq, 0), hallway_info_v1(r)::text, \
-            m.role, m.joined_seq, m.since_seq, r.first_seq, r.last_seq, k.read_seq, r.message_count - k.ordinal \
+            m.role, m.joined_seq, m.since_seq, r.first_seq, r.last_seq, k.read_seq, r.message_count - k.ordinal, \
+            coalesce(m.muted_until_ms > (SELECT hallway_now_v1()), false), coalesce(u.revoked_before_ms, 0) \
         FROM meta \
         LEFT JOIN users u ON u.id = $1 \
         LEFT JOIN (members m \
@@ -147,4 +148,37 @@ statements! {
     EXPIRED = "SELECT stream, max(seq) + 1 FROM events WHERE at_ms < $1 GROUP BY stream LIMIT $2";
     /// Turns the partitions of nonces.
     TRIM_NONCES = "SELECT hallway_trim_nonces_v1($1, $2)";
+
+    /// A member's mute, and now.
+    MUTE = "SELECT muted_until_ms, hallway_now_v1() FROM members WHERE user_id = $1 AND room = $2";
+    /// Bans in force; no row when the asker is no admin, a row of nulls when there are none.
+    BANS = "SELECT s.user_id, s.actor, s.at_ms, s.until_ms, s.reason \
+        FROM members mine LEFT JOIN LATERAL ( \
+            SELECT * FROM sanctions WHERE sanctions.room = $2 AND sanctions.kind = 1 AND sanctions.user_id > $3 \
+                AND sanctions.until_ms > (SELECT hallway_now_v1()) \
+            ORDER BY sanctions.user_id LIMIT $4) s ON true \
+        WHERE mine.room = $2 AND mine.user_id = $1 AND mine.role >= 2 ORDER BY s.user_id";
+    /// The whole record; rows as in the others.
+    AUDIT_ALL = "SELECT a.number, a.at_ms, a.actor, a.action, a.room, a.target, a.session, a.until_ms, a.reason \
+        FROM audit a WHERE a.number < $1 ORDER BY a.number DESC LIMIT $2";
+    /// The record of a user.
+    AUDIT_TARGET = "SELECT a.number, a.at_ms, a.actor, a.action, a.room, a.target, a.session, a.until_ms, a.reason \
+        FROM audit a WHERE a.target = $3 AND a.number < $1 ORDER BY a.number DESC LIMIT $2";
+    /// The record of a room; no row when there is a viewer who is no admin of it, a row of nulls when there is none.
+    AUDIT_ROOM = "SELECT a.number, a.at_ms, a.actor, a.action, a.room, a.target, a.session, a.until_ms, a.reason \
+        FROM (SELECT 1 WHERE $4::text IS NULL \
+            OR EXISTS (SELECT 1 FROM members WHERE room = $3 AND user_id = $4 AND role >= 2)) ok \
+        LEFT JOIN LATERAL ( \
+            SELECT * FROM audit WHERE audit.room = $3 AND audit.number < $1 ORDER BY audit.number DESC LIMIT $2) a ON true \
+        ORDER BY a.number DESC";
+    /// The record of a user in a room; rows as in that of a room.
+    AUDIT_ROOM_TARGET = "SELECT a.number, a.at_ms, a.actor, a.action, a.room, a.target, a.session, a.until_ms, a.reason \
+        FROM (SELECT 1 WHERE $4::text IS NULL \
+            OR EXISTS (SELECT 1 FROM members WHERE room = $3 AND user_id = $4 AND role >= 2)) ok \
+        LEFT JOIN LATERAL ( \
+            SELECT * FROM audit WHERE audit.room = $3 AND audit.target = $5 AND audit.number < $1 \
+            ORDER BY audit.number DESC LIMIT $2) a ON true \
+        ORDER BY a.number DESC";
+    /// Drops what has ended and what is too old.
+    TRIM_RECORDS = "SELECT hallway_trim_records_v2($1, $2)";
 }

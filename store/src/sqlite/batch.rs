@@ -10,7 +10,9 @@ use hallway_protocol::{Event, EventBody, RoomId, RoomInfo, Seq, StreamId, UserId
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::events;
-use super::tables::{RoomRow, find_member, find_room, get, get_u64, history_code, int, kind_code, role_code};
+use super::tables::{
+    MemberRow, RoomRow, find_member, find_room, get, get_u64, history_code, int, kind_code, role_code,
+};
 use super::tables::{get_u64_option, visibility_code};
 use crate::StoreError;
 
@@ -37,7 +39,7 @@ pub(super) struct Batch<'a> {
     pub(super) at_ms: u64,
     rooms: HashMap<RoomId, (RoomRow, bool)>,
     users: HashMap<UserId, UserRow>,
-    members: HashMap<(RoomId, UserId), Option<Member>>,
+    members: HashMap<(RoomId, UserId), Option<MemberRow>>,
     markers: HashMap<(RoomId, UserId), Marker>,
 }
 
@@ -164,6 +166,11 @@ impl<'a> Batch<'a> {
     }
 
     pub(super) fn member(&mut self, room: &RoomId, user: &UserId) -> Result<Option<&Member>, StoreError> {
+        Ok(self.member_row(room, user)?.map(|row| &row.member))
+    }
+
+    /// The membership as this batch left it.
+    pub(super) fn member_row(&mut self, room: &RoomId, user: &UserId) -> Result<Option<&MemberRow>, StoreError> {
         let key = (room.clone(), user.clone());
         if !self.members.contains_key(&key) {
             let found = find_member(self.connection, room, user)?;
@@ -180,7 +187,20 @@ impl<'a> Batch<'a> {
                  ON CONFLICT (room, user) DO UPDATE SET role = excluded.role",
             )?
             .execute(params![room.as_str(), member.user.as_str(), role_code(member.role), int(member.joined_seq)])?;
-        self.members.insert((room.clone(), member.user.clone()), Some(member));
+        let key = (room.clone(), member.user.clone());
+        let muted_until_ms = self.members.get(&key).and_then(Option::as_ref).map_or(0, |row| row.muted_until_ms);
+        self.members.insert(key, Some(MemberRow { member, muted_until_ms }));
+        Ok(())
+    }
+
+    /// Sets the end of a member's mute; of those who are no members, nothing.
+    pub(super) fn set_muted_until(&mut self, room: &RoomId, user: &UserId, until_ms: u64) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached("UPDATE members SET muted_until_ms = ?3 WHERE room = ?1 AND user = ?2")?
+            .execute(params![room.as_str(), user.as_str(), int(until_ms)])?;
+        if let Some(Some(row)) = self.members.get_mut(&(room.clone(), user.clone())) {
+            row.muted_until_ms = until_ms;
+        }
         Ok(())
     }
 

@@ -4,17 +4,16 @@ use hallway_protocol::event::{
     MemberJoined, MemberRemoved, MemberUpdated, MembershipChanged, RoomArchived, RoomCreated, RoomUpdated,
 };
 use hallway_protocol::model::Member;
-use hallway_protocol::{
-    Event, EventBody, History, Role, RoomId, RoomInfo, RoomKind, Seq, StreamId, UserId, Visibility,
-};
+use hallway_protocol::{Event, EventBody, History, Role, RoomId, RoomInfo, RoomKind, Seq, UserId, Visibility};
 use rusqlite::{OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
 use super::batch::{Batch, Marker};
 use super::messages::{self, Place};
+use super::people;
 use super::tables::{int, message_id, visible_from};
 use crate::rules::{self, Invitation, Standing};
-use crate::{Action, Committed, Refusal, StoreError, USER_ROOMS_MAX, Write};
+use crate::{Action, Committed, Ending, Refusal, StoreError, USER_ROOMS_MAX, Write};
 
 /// Why a write was not carried out: refused alone, or with the whole batch.
 pub(super) enum Stop {
@@ -42,8 +41,8 @@ impl From<rusqlite::Error> for Stop {
 
 /// What a write came to: the seq to acknowledge, and the events.
 pub(super) struct Done {
-    seq: Seq,
-    events: Vec<Event>,
+    pub(super) seq: Seq,
+    pub(super) events: Vec<Event>,
 }
 
 impl Done {
@@ -64,14 +63,14 @@ pub(super) fn apply(batch: &mut Batch<'_>, write: &Write) -> Result<Committed, S
         .connection
         .prepare_cached("INSERT INTO dedupe (key, body_hash, seq, at_ms, id) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![key, write.body_hash, int(seq), int(batch.at_ms), id.map(|id| *id.as_uuid().as_bytes())])?;
-    let stream = StreamId::Room(write.action.room().clone());
+    let stream = write.action.stream();
     Ok(Committed { stream, seq, at_ms: batch.at_ms, id, repeated: false, events })
 }
 
 /// Half a SHA-256 of stream, sender and nonce; none of them can hold the separator.
 fn dedupe_key(write: &Write) -> [u8; 16] {
     let mut hash = Sha256::new();
-    for part in [write.action.room().as_str(), write.actor.as_str(), write.nonce.as_str()] {
+    for part in [&*write.action.place(), write.actor.as_str(), write.nonce.as_str()] {
         hash.update(part.as_bytes());
         hash.update([0]);
     }
@@ -91,7 +90,7 @@ fn first_result(batch: &Batch<'_>, key: &[u8; 16], write: &Write) -> Result<Opti
         return Err(Refusal::NonceConflict.into());
     }
     Ok(Some(Committed {
-        stream: StreamId::Room(write.action.room().clone()),
+        stream: write.action.stream(),
         seq: seq.unsigned_abs(),
         at_ms: at_ms.unsigned_abs(),
         id: id.map(|bytes| message_id(&bytes)).transpose()?,
@@ -108,8 +107,10 @@ fn carry_out(batch: &mut Batch<'_>, actor: &UserId, action: &Action) -> Result<D
         Action::OpenDirect { room, other } => return open_direct(batch, actor, room, other),
         _ => {}
     }
-    let room = action.room();
-    let member = batch.member(room, actor)?.cloned();
+    let Some(room) = action.room() else { return people::revoke(batch, actor, action) };
+    let (member, muted_until_ms) =
+        batch.member_row(room, actor)?.map_or((None, 0), |row| (Some(row.member.clone()), row.muted_until_ms));
+    let now_ms = batch.at_ms;
     let Some(row) = batch.room(room)? else { return Err(Refusal::RoomNotFound.into()) };
     let (number, head) = (row.number, row.last_seq);
     let standing = Standing {
@@ -117,19 +118,32 @@ fn carry_out(batch: &mut Batch<'_>, actor: &UserId, action: &Action) -> Result<D
         visibility: row.info.visibility,
         archived: row.info.archived,
         role: member.as_ref().map(|member| member.role),
+        mute: Ending::at(muted_until_ms, now_ms),
     };
     let role = rules::allow(action, standing)?;
     if let Action::Join { .. } = action {
         return match member {
             Some(member) => Ok(Done::nothing(member.joined_seq)),
-            None => join(batch, room, actor, Role::Member, actor),
+            None => match people::ban(batch, room, actor)? {
+                Some(ban) => Err(Refusal::Banned(ban).into()),
+                None => join(batch, room, actor, Role::Member, actor),
+            },
         };
     }
     let role = role.ok_or(Refusal::NotAMember)?;
     let seen = batch.room(room)?.map_or(History::SinceJoin, |row| row.info.history);
     let place = Place { number, head, visible_from: visible_from(seen, member.map_or(0, |member| member.joined_seq)) };
     match action {
-        Action::CreateRoom { .. } | Action::OpenDirect { .. } | Action::Join { .. } => Err(Refusal::Forbidden.into()),
+        Action::CreateRoom { .. }
+        | Action::OpenDirect { .. }
+        | Action::Join { .. }
+        | Action::RevokeSession { .. }
+        | Action::RevokeUser { .. } => Err(Refusal::Forbidden.into()),
+        Action::Kick { .. }
+        | Action::Ban { .. }
+        | Action::Unban { .. }
+        | Action::Mute { .. }
+        | Action::Unmute { .. } => people::act(batch, room, head, actor, role, action),
         Action::UpdateRoom { name, visibility, .. } => {
             let info = batch.change_info(room, |info| {
                 info.visibility = visibility.unwrap_or(info.visibility);
@@ -239,10 +253,12 @@ fn join(batch: &mut Batch<'_>, room: &RoomId, user: &UserId, role: Role, by: &Us
     batch.set_marker(room, user, Marker { seq: event.seq, ordinal });
     batch.user(user)?.room_count += 1;
     let told = tell(batch, room, user, Some(&member), event.seq)?;
-    Ok(Done { seq: event.seq, events: vec![event, told] })
+    let mut done = Done { seq: event.seq, events: vec![event, told] };
+    done.events.extend(people::mute_again(batch, room, user, done.seq)?);
+    Ok(done)
 }
 
-fn end_membership(batch: &mut Batch<'_>, room: &RoomId, user: &UserId, by: &UserId) -> Result<Done, Stop> {
+pub(super) fn end_membership(batch: &mut Batch<'_>, room: &RoomId, user: &UserId, by: &UserId) -> Result<Done, Stop> {
     batch.remove_member(room, user)?;
     let row = batch.user(user)?;
     row.room_count = row.room_count.saturating_sub(1);
@@ -283,6 +299,9 @@ fn invite(
     let other_owners = batch.has_other(room, user, true)?;
     let outcome = rules::invite(role, present.as_ref().map(|member| member.role), wanted, other_owners)?;
     match (outcome, present) {
+        (Invitation::Joins, _) | (_, None) if people::ban(batch, room, user)?.is_some() => {
+            Err(Refusal::TargetBanned.into())
+        }
         (Invitation::Joins, _) | (_, None) => join(batch, room, user, wanted, actor),
         (Invitation::Nothing, Some(member)) => Ok(Done::nothing(member.joined_seq)),
         (Invitation::Changes, Some(member)) => {

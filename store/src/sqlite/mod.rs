@@ -14,6 +14,7 @@ mod commit;
 mod events;
 mod life;
 mod messages;
+mod people;
 mod readers;
 mod reads;
 mod tables;
@@ -33,9 +34,10 @@ use self::readers::Readers;
 use self::writer::Writer;
 use crate::error::Cause;
 use crate::{
-    AudienceBatch, BATCH_MAX_WRITES, CommitBatch, ConnectState, Durability, HeadBatch, HistoryQuery, Log, Mark,
-    MarkBatch, MemberQuery, MembersPage, MessagesPage, PageBatch, PageRequest, RoomQuery, RoomView, Rooms, RoomsPage,
-    StoreError, StreamHead, Tail, TailCursor, Upkeep, Write,
+    AudienceBatch, AuditPage, AuditQuery, BATCH_MAX_WRITES, BanQuery, BansPage, CommitBatch, ConnectState, Durability,
+    Ending, HeadBatch, HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, PageBatch,
+    PageRequest, People, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor, Upkeep,
+    Write,
 };
 
 mod migrations {
@@ -213,7 +215,7 @@ impl Log for SqliteStore {
 impl Rooms for SqliteStore {
     async fn connect(&self, user: &UserId) -> Result<ConnectState, StoreError> {
         let user = user.clone();
-        self.readers.run(move |connection| reads::connect(connection, &user)).await
+        self.readers.run(move |connection| reads::connect(connection, upkeep::now_ms(), &user)).await
     }
 
     async fn room(&self, user: &UserId, room: &RoomId) -> Result<Option<RoomView>, StoreError> {
@@ -243,6 +245,28 @@ impl Rooms for SqliteStore {
     async fn acquaintances(&self, user: &UserId, others: Vec<UserId>) -> Result<Vec<UserId>, StoreError> {
         let user = user.clone();
         self.readers.run(move |connection| audiences::acquaintances(connection, &user, others)).await
+    }
+}
+
+#[async_trait]
+impl People for SqliteStore {
+    async fn mute(&self, user: &UserId, room: &RoomId) -> Result<Option<Ending>, StoreError> {
+        let (user, room) = (user.clone(), room.clone());
+        self.readers.run(move |connection| people::mute(connection, upkeep::now_ms(), &user, &room)).await
+    }
+
+    async fn bans(&self, user: &UserId, query: BanQuery) -> Result<Option<BansPage>, StoreError> {
+        let user = user.clone();
+        self.readers.run(move |connection| people::bans(connection, upkeep::now_ms(), &user, &query)).await
+    }
+
+    async fn audit(&self, viewer: Option<&UserId>, query: AuditQuery) -> Result<Option<AuditPage>, StoreError> {
+        let viewer = viewer.cloned();
+        self.readers.run(move |connection| people::audit(connection, viewer.as_ref(), &query)).await
+    }
+
+    async fn trim_records(&self) -> Result<bool, StoreError> {
+        self.write(|connection| people::trim_records(connection, upkeep::now_ms())).await
     }
 }
 

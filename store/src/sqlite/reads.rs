@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::life;
 use super::tables::{
-    ROOM_COLUMN_COUNT, empty_head, find_member, find_room, find_stream, get, get_u64, get_u64_option, get_user, int,
-    message_columns, read_message, read_room, role_from, room_columns, visible_from,
+    MemberRow, ROOM_COLUMN_COUNT, empty_head, find_member, find_room, find_stream, get, get_u64, get_u64_option,
+    get_user, int, message_columns, read_message, read_room, role_from, room_columns, visible_from,
 };
 use crate::{
     ConnectState, HistoryFrom, HistoryQuery, MemberQuery, MembersPage, MessagesPage, RoomQuery, RoomView, RoomsPage,
@@ -18,20 +18,23 @@ pub(super) fn head(connection: &Connection, stream: &StreamId) -> Result<StreamH
     Ok(find_stream(connection, stream)?.map_or_else(|| empty_head(stream), |(_, head)| head))
 }
 
-pub(super) fn connect(connection: &Connection, user: &UserId) -> Result<ConnectState, StoreError> {
+pub(super) fn connect(connection: &Connection, now_ms: u64, user: &UserId) -> Result<ConnectState, StoreError> {
     let mut statement = connection.prepare_cached(concat!(
         "SELECT ",
         room_columns!(),
-        ", m.role, m.since_seq, k.seq, k.ordinal FROM members m JOIN rooms r ON r.id = m.room
+        ", m.role, m.since_seq, k.seq, k.ordinal, m.muted_until_ms FROM members m JOIN rooms r ON r.id = m.room
          LEFT JOIN read_markers k ON k.user = m.user AND k.room = m.room
          WHERE m.user = ?1 ORDER BY m.room"
     ))?;
     let mut rows = statement.query([user.as_str()])?;
-    let mut mine = Vec::new();
+    let (mut mine, mut muted) = (Vec::new(), Vec::new());
     while let Some(row) = rows.next()? {
         let room = read_room(row)?;
         let at = ROOM_COLUMN_COUNT;
         let joined_seq = get_u64(row, at + 1)?;
+        if get_u64_option(row, at + 4)?.is_some_and(|until| until > now_ms) {
+            muted.push(room.info.room.clone());
+        }
         mine.push(MyRoom {
             visible_from_seq: visible_from(room.info.history, joined_seq),
             role: role_from(get(row, at)?)?,
@@ -43,13 +46,18 @@ pub(super) fn connect(connection: &Connection, user: &UserId) -> Result<ConnectS
             info: room.info,
         });
     }
+    let revoked_before_ms: Option<i64> = connection
+        .prepare_cached("SELECT revoked_before_ms FROM users WHERE id = ?1")?
+        .query_row([user.as_str()], |row| row.get(0))
+        .optional()?;
     let user = head(connection, &StreamId::User(user.clone()))?;
-    Ok(ConnectState { epoch: life::epoch(connection)?, user, rooms: mine })
+    let revoked_before_ms = revoked_before_ms.map_or(0, i64::unsigned_abs);
+    Ok(ConnectState { epoch: life::epoch(connection)?, user, rooms: mine, muted, revoked_before_ms })
 }
 
 pub(super) fn room(connection: &Connection, user: &UserId, room: &RoomId) -> Result<Option<RoomView>, StoreError> {
     let Some(row) = find_room(connection, room)? else { return Ok(None) };
-    let member = find_member(connection, room, user)?;
+    let member = find_member(connection, room, user)?.map(|row| row.member);
     let visible = member.is_some() || row.info.visibility == Visibility::Public;
     Ok(visible.then_some(RoomView { info: row.info, member }))
 }
@@ -119,7 +127,7 @@ pub(super) fn history(
     user: &UserId,
     query: &HistoryQuery,
 ) -> Result<Option<MessagesPage>, StoreError> {
-    let Some(member) = find_member(connection, &query.room, user)? else { return Ok(None) };
+    let Some(MemberRow { member, .. }) = find_member(connection, &query.room, user)? else { return Ok(None) };
     let Some(row) = find_room(connection, &query.room)? else { return Ok(None) };
     let visible = int(visible_from(row.info.history, member.joined_seq));
     let (newest_first, bound) = match query.from {

@@ -146,13 +146,28 @@ pub(super) fn find_room(connection: &Connection, room: &RoomId) -> Result<Option
     rows.next()?.map(read_room).transpose()
 }
 
+/// A row of `members`.
+#[derive(Debug, Clone)]
+pub(super) struct MemberRow {
+    pub(super) member: Member,
+    /// 0: never muted.
+    pub(super) muted_until_ms: u64,
+}
+
 /// A membership.
-pub(super) fn find_member(connection: &Connection, room: &RoomId, user: &UserId) -> Result<Option<Member>, StoreError> {
-    let mut statement =
-        connection.prepare_cached("SELECT role, since_seq FROM members WHERE room = ?1 AND user = ?2")?;
+pub(super) fn find_member(
+    connection: &Connection,
+    room: &RoomId,
+    user: &UserId,
+) -> Result<Option<MemberRow>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT role, since_seq, muted_until_ms FROM members WHERE room = ?1 AND user = ?2")?;
     let mut rows = statement.query([room.as_str(), user.as_str()])?;
     rows.next()?
-        .map(|row| Ok(Member { user: user.clone(), role: role_from(get(row, 0)?)?, joined_seq: get_u64(row, 1)? }))
+        .map(|row| {
+            let member = Member { user: user.clone(), role: role_from(get(row, 0)?)?, joined_seq: get_u64(row, 1)? };
+            Ok(MemberRow { member, muted_until_ms: get_u64_option(row, 2)?.unwrap_or(0) })
+        })
         .transpose()
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use hallway_protocol::StreamId;
+use hallway_protocol::{StreamId, UserId};
 
 use super::Lane;
 use super::batch::Item;
@@ -56,7 +56,27 @@ impl Lane {
                 break;
             }
         }
+        self.close_revoked();
         self.count();
+    }
+
+    /// Closes those who were handed everything of their user's stream that came before.
+    fn close_revoked(&mut self) {
+        if self.closing.is_empty() {
+            return;
+        }
+        let (streams, stream_of) = (&self.streams, &self.stream_of);
+        let is_queued = |user: &UserId| {
+            let slot = stream_of.get(&StreamId::User(user.clone()));
+            slot.and_then(|slot| streams[*slot as usize].as_ref()).is_some_and(|stream| stream.work.is_some())
+        };
+        self.closing.retain(|(connection, code)| {
+            let waits = is_queued(&connection.user);
+            if !waits {
+                connection.outbound.request_close(*code);
+            }
+            waits
+        });
     }
 
     /// Hands what is queued to at most so many sockets; to how many.

@@ -25,7 +25,7 @@ use std::time::Instant;
 
 use foldhash::fast::RandomState;
 use hallway_protocol::frame::Reset;
-use hallway_protocol::{Epoch, Seq, ServerFrame, StreamId};
+use hallway_protocol::{CloseCode, Epoch, Seq, ServerFrame, StreamId};
 
 use self::batch::Item;
 use self::pairs::Pair;
@@ -57,6 +57,8 @@ pub enum LaneMessage {
     Watch { connection: ConnectionId, epoch: Epoch, targets: HashMap<StreamId, Seq>, begun: Instant },
     /// Not stored, may be dropped.
     Ephemeral { stream: StreamId, frame: Arc<Encoded>, except: Option<ConnectionId> },
+    /// Ends a connection, after what was handed to this lane before.
+    Close(Arc<Connection>, CloseCode),
 }
 
 /// An attach on its way from owner to lane.
@@ -106,6 +108,8 @@ pub(super) struct Lane {
     queued_frames: usize,
     #[expect(clippy::vec_box, reason = "a stream holds its work in a box, so that one without work is small")]
     spare_works: Vec<Box<Work>>,
+    /// Connections to close once they were handed what their user's stream brought before.
+    closing: Vec<(Arc<Connection>, CloseCode)>,
     dues: Dues,
     counts: Counts,
     metrics: Arc<Metrics>,
@@ -126,6 +130,7 @@ impl Lane {
             cut_short: None,
             queued_frames: 0,
             spare_works: Vec::new(),
+            closing: Vec::new(),
             dues: Dues::default(),
             counts: Counts::default(),
             metrics,
@@ -150,6 +155,7 @@ impl Lane {
                 }
             }
             LaneMessage::Ephemeral { stream, frame, except } => self.ephemeral(&stream, frame, except),
+            LaneMessage::Close(connection, code) => self.closing.push((connection, code)),
         }
     }
 

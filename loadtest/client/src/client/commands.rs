@@ -147,7 +147,14 @@ pub fn committed(name: &str, reply: Reply) -> Result<Committed, RequestError> {
         | Reply::MessageSend(committed)
         | Reply::MessageEdit(committed)
         | Reply::MessageDelete(committed)
-        | Reply::MessageReact(committed) => Ok(committed),
+        | Reply::MessageReact(committed)
+        | Reply::SessionRevoke(committed)
+        | Reply::UserRevoke(committed)
+        | Reply::RoomKick(committed)
+        | Reply::RoomBan(committed)
+        | Reply::RoomUnban(committed)
+        | Reply::RoomMute(committed)
+        | Reply::RoomUnmute(committed) => Ok(committed),
         other => Err(RequestError::Unknown(format!("{name} was answered as command {}", other.kind()))),
     }
 }

@@ -1,4 +1,4 @@
-//! Two nodes in this process, on one Postgres, over a bus that loses.
+//! A few nodes in this process, on one Postgres, over a bus that loses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,11 +20,13 @@ const RETURNS: usize = 60;
 /// What was lost on the bus is delivered within so long, or never.
 const FOUND_WITHIN: Duration = Duration::from_secs(4);
 
-/// Ada talks at one node, bob listens at the other and comes back again and again; the last messages are lost on the bus.
+/// Ada talks at one node, bob listens at another and comes back again and again, carl comes to a third node at last; the last
+/// messages are lost on the bus.
 async fn talk() -> Verdict {
-    let house = House::start(2, |_| {}).await;
+    let house = House::start(3, |_| {}).await;
     let (mut ada, mut bob) = (house.seat(0, "ada").await, house.seat(1, "bob").await);
     meet(ROOM, &mut ada, &mut [&mut bob]).await;
+    let carls = house.nodes[0].connect("carl").await.join(ROOM).await;
     let ledger = Ledger::new();
     let stream = room_stream(ROOM);
     ledger.history_is_for_all(stream.clone());
@@ -32,6 +34,7 @@ async fn talk() -> Verdict {
     let user = UserId::new("ada").unwrap();
     recorder.joined(&stream, &user, 1);
     recorder.joined(&stream, &UserId::new("bob").unwrap(), 1);
+    recorder.joined(&stream, &UserId::new("carl").unwrap(), carls);
     let talker = Witness::connect(&house.nodes[0], &ledger, "ada", ROOM).await;
     let mut listener = Witness::connect(&house.nodes[1], &ledger, "bob", ROOM).await;
     let stops = Arc::new(AtomicBool::new(false));
@@ -51,6 +54,8 @@ async fn talk() -> Verdict {
     }
     stops.store(true, Ordering::SeqCst);
     talking.await.unwrap();
+    let mut late = Witness::connect(&house.nodes[2], &ledger, "carl", ROOM).await;
+    late.is_synced().await;
     house.buses.iter().for_each(|bus| bus.loses.store(true, Ordering::SeqCst));
     let mut head = 0;
     for number in 0..3 {
@@ -58,12 +63,14 @@ async fn talk() -> Verdict {
         head = publish(&talker.client, &mut recorder, &user, ROOM, &text).await.unwrap();
     }
     // Whoever does not get there is left for the ledger to name.
-    let _ = tokio::time::timeout(FOUND_WITHIN, listener.seen.wait_for(|seen| seen.seq >= head)).await;
-    for witness in [&talker, &listener] {
+    for listener in [&mut listener, &mut late] {
+        let _ = tokio::time::timeout(FOUND_WITHIN, listener.seen.wait_for(|seen| seen.seq >= head)).await;
+    }
+    for witness in [&talker, &listener, &late] {
         recorder.done(witness.session);
         witness.close().await;
     }
-    for (node, name) in house.nodes.iter().zip(["ada", "bob"]) {
+    for (node, name) in house.nodes.iter().zip(["ada", "bob", "carl"]) {
         Witness::final_read(node, &ledger, name, ROOM, head).await;
     }
     drop(recorder);
