@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use serde_json::json;
+
 use super::house::{House, everybody_hears, meet};
 use super::node::http_get;
 
@@ -66,4 +68,46 @@ async fn a_node_that_is_deaf_is_degraded_and_ready_and_delivers() {
     let before = house.came(1, "direct").await;
     everybody_hears("hall", &mut ada, &mut [&mut bob]).await;
     house.nodes[1].metric_until("hallway_bus_events_received_total", "direct", |came| came > before).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bus_that_loses_repeats_and_reorders_changes_nothing_for_members() {
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let house = House::start(3, |config| config.limits.large_room_threshold_members = 4).await;
+    let mut ada = house.seat(0, "ada").await;
+    let mut bob = house.seat(1, "bob").await;
+    let mut eve = house.seat(2, "eve").await;
+    meet("hall", &mut ada, &mut [&mut bob, &mut eve]).await;
+    bob.event("hall", 4).await;
+    for (bus, turn) in house.buses.iter().zip(0..) {
+        bus.be_unruly(seed.wrapping_add(turn));
+    }
+    // Three nodes write one room at once, which turns large on the way.
+    let mut last = 4;
+    for round in 0..60 {
+        let mut sent = Vec::new();
+        for seat in [&mut ada, &mut bob, &mut eve] {
+            sent.push(seat.send("message.send", json!({"room": "hall", "text": format!("round {round}")})).await);
+            last += 1;
+        }
+        for (seat, id) in [&mut ada, &mut bob, &mut eve].into_iter().zip(sent) {
+            seat.answer(id).await.unwrap();
+        }
+        if round % 20 == 10 {
+            let guest = json!({"room": "hall", "user": format!("guest{round}"), "role": "member"});
+            ada.done("room.invite", guest).await;
+            last += 1;
+        }
+    }
+    for seat in [&mut ada, &mut bob, &mut eve] {
+        // Each number exactly once, in order.
+        seat.events("hall", 5..=last).await;
+        assert_eq!(seat.unread_events_of("hall"), 0, "seed {seed}");
+    }
+    let mut refused = 0.0;
+    for node in &house.nodes {
+        refused += node.metric_of("hallway_bus_refused_total", "replayed").await;
+    }
+    assert!(refused > 0.0, "seed {seed}: the bus repeated or reordered something");
 }
