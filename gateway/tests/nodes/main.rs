@@ -14,10 +14,10 @@ mod house;
 
 mod asking;
 mod fast_path;
-mod presence;
 mod forged;
 mod outage;
-mod redis;
 mod presence;
+mod presence;
+mod redis;
 mod roll;
 mod threshold;
