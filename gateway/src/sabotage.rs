@@ -82,34 +82,6 @@ mod never {
 #[cfg(not(any(test, feature = "sabotage")))]
 pub use never::{is_on, pass};
 
-#[cfg(test)]
-mod by_thread {
-    use std::cell::Cell;
-
-    use super::{FailPoint, Mutant};
-
-    thread_local! {
-        static CHOSEN: Cell<Option<Mutant>> = const { Cell::new(None) };
-    }
-
-    pub(crate) fn is_on(mutant: Mutant) -> bool {
-        CHOSEN.get() == Some(mutant)
-    }
-
-    pub(crate) const fn pass(_: FailPoint) {}
-
-    /// Everything that is done here, by this thread, is broken in this way.
-    pub(crate) fn with_mutant<T>(mutant: Mutant, work: impl FnOnce() -> T) -> T {
-        CHOSEN.set(Some(mutant));
-        let done = work();
-        CHOSEN.set(None);
-        done
-    }
-}
-
-#[cfg(test)]
-pub(crate) use by_thread::{is_on, pass, with_mutant};
-
 #[cfg(all(feature = "sabotage", not(test)))]
 mod by_process {
     use std::sync::OnceLock;
@@ -174,3 +146,31 @@ mod by_process {
 
 #[cfg(all(feature = "sabotage", not(test)))]
 pub use by_process::{choose, is_on, pass};
+
+#[cfg(test)]
+pub(crate) use by_thread::{is_on, pass, with_mutant};
+
+#[cfg(test)]
+mod by_thread {
+    use std::cell::Cell;
+
+    use super::{FailPoint, Mutant};
+
+    thread_local! {
+        static CHOSEN: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn is_on(mutant: Mutant) -> bool {
+        CHOSEN.get() == Some(mutant)
+    }
+
+    pub(crate) const fn pass(_: FailPoint) {}
+
+    /// Everything that is done here, by this thread, is broken in this way.
+    pub(crate) fn with_mutant<T>(mutant: Mutant, work: impl FnOnce() -> T) -> T {
+        CHOSEN.set(Some(mutant));
+        let done = work();
+        CHOSEN.set(None);
+        done
+    }
+}

@@ -13,7 +13,7 @@
 //! and everyone at the head in time), and by the ledger at the end (I1 to I6, I8).
 //!
 //! A seed that fails is run again with all that happens: `HALLWAY_SIMULATION_SEED=123 cargo nextest run -p hallway-gateway
-//! --lib simulation --no-capture`. `HALLWAY_SIMULATION_SEEDS=20000` runs more of them.
+//! --lib whatever_fails --no-capture`. `HALLWAY_SIMULATION_SEEDS=20000` runs more of them.
 
 mod client;
 mod node;

@@ -1,5 +1,6 @@
 //! Nodes as processes: one ends at an exact point, as by kill -9, while those who listen sit at another.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use hallway_protocol::{MessageId, Position, RoomId, Seq, StreamId, UserId, Visib
 use loadtest_client::client::{committed, message};
 use loadtest_client::ledger::{Ledger, Opening, Recorder, SessionId};
 use loadtest_client::{Client, ClientSettings, ConnectOptions, Connection, Notice, Observer, Step, token};
-use loadtest_cluster::TemporaryPostgres;
+use loadtest_cluster::{TemporaryPostgres, TemporaryRedis};
 use tokio::sync::watch;
 
 use super::expect_clean;
@@ -99,16 +100,27 @@ impl Person {
     }
 }
 
+fn secret_file(path: &Path) {
+    std::fs::write(path, "0123456789abcdef0123456789abcdef0123456789abcdef").unwrap();
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
 /// The node that is told to end at `point` gets the only message; who listens elsewhere gets it all the same, nobody writing
 /// again (if it was committed), and its sender learns its one number by repeating it there.
 async fn killed_at(point: FailPoint, is_committed: bool) {
     let postgres = TemporaryPostgres::start().expect("a Postgres of our own");
     let url = postgres.database().await.expect("an empty database");
+    let redis = TemporaryRedis::start().expect("a Redis of our own");
+    let shared = tempfile::tempdir().unwrap();
+    let cluster_secret = shared.path().join("cluster-secret");
+    secret_file(&cluster_secret);
     let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let settings = |index: usize| {
         let mut settings = Settings::new(directories[index].path());
         settings.store_url = Some(url.clone());
         settings
+            .with("HALLWAY__BUS__URL", &redis.url())
+            .with("HALLWAY__CLUSTER__SECRET_FILE", &cluster_secret.display().to_string())
     };
     let stays = NodeProcess::spawn_ready(settings(1)).await;
     let mut dies =
@@ -141,8 +153,12 @@ async fn killed_at(point: FailPoint, is_committed: bool) {
     let said = recorder.invoke(&scene.stream, &user, id, text);
     let command = message(&scene.room, id, text);
     let answer = ada.client.request(command.clone()).await;
-    assert!(answer.is_err(), "the node answered, and was to end before: {answer:?}");
-    recorder.unknown(said);
+    match answer.and_then(|reply| committed("message.send", reply)) {
+        Err(_) => recorder.unknown(said),
+        // The answer and the way to the bus are taken side by side.
+        Ok(committed) if point == FailPoint::BeforeBus => recorder.ok(said, &committed),
+        Ok(committed) => panic!("the node answered, and was to end before: {committed:?}"),
+    }
     scene.ledger.fault_bit("killed");
     let status = dies.wait_exit(ENDS_WITHIN).await;
     assert!(!status.success(), "the node ended by itself: {status}");
@@ -184,6 +200,11 @@ async fn heavy_killed_between_publish_and_acknowledgement_the_last_message_still
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heavy_killed_between_publish_and_bus_the_last_message_still_reaches_everybody() {
+    killed_at(FailPoint::BeforeBus, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heavy_killed_before_the_commit_a_message_is_written_once_when_it_is_repeated() {
     killed_at(FailPoint::BeforeCommit, false).await;
 }
@@ -192,8 +213,7 @@ async fn heavy_killed_before_the_commit_a_message_is_written_once_when_it_is_rep
 fn a_build_that_breaks_on_purpose_serves_in_development_mode_only() {
     let directory = tempfile::tempdir().unwrap();
     let secret = directory.path().join("secret");
-    std::fs::write(&secret, "0123456789abcdef0123456789abcdef0123456789abcdef").unwrap();
-    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    secret_file(&secret);
     let output = std::process::Command::new(super::process::BINARY)
         .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--secret-file"])
         .arg(&secret)

@@ -8,6 +8,7 @@
 //! Reading order: `cluster` (scenarios of several nodes in this process), `one_node`, `kills` (nodes as processes that end
 //! at a fail point).
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "tests own their tasks by joining them")]
 #![allow(dead_code, reason = "the kits are shared with other test binaries, which use other parts of them")]
 
 #[path = "../nodes/fault_bus.rs"]
