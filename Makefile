@@ -18,7 +18,7 @@ chaos:
 
 # Every fault once, short, and late only when it is beyond doubt: for CI.
 chaos-short:
-	cargo build --locked -p hallway-gateway -p loadtest
+	cargo build --locked --workspace
 	target/debug/loadtest chaos --lenient $(ARGS)
 
 # Everything, in the order that fails fastest. `.ci/run` calls it and prints the minutes of each step.
@@ -33,6 +33,7 @@ test: tools
 test-long: tools
 	@bash .ci/step "simulation" cargo nextest run --package hallway-gateway --lib --locked --run-ignored only heavy_simulation
 	@bash .ci/step "sabotage" cargo nextest run --package hallway-gateway --features sabotage --test sabotage --locked
+	@bash .ci/step "chaos" $(MAKE) --no-print-directory chaos-short
 
 lint: format clippy
 
