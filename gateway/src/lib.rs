@@ -10,7 +10,8 @@
 //! service     the use cases: the only place where hub, bus, directory and store meet
 //! hub, bus, directory, auth   strangers to each other
 //! connection  one connection's outbound side
-//! config, node, telemetry, tasks   usable by all
+//! config, node, sabotage, telemetry, tasks   usable by all
+//! simulation  (tests only) a cluster of the pure cores under a seeded clock, bus and store
 //! ```
 pub mod auth;
 pub mod bus;
@@ -21,8 +22,11 @@ pub mod directory;
 pub mod http;
 pub mod hub;
 pub mod node;
+pub mod sabotage;
 pub mod server;
 pub mod service;
 pub mod session;
+#[cfg(test)]
+mod simulation;
 pub mod tasks;
 pub mod telemetry;

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use hallway_gateway::cli::as_toml;
-use hallway_gateway::config::{Config, DEFAULT_TOML, Flags, Limits, SecretError, StoreUrl};
+use hallway_gateway::config::{Config, DEFAULT_TOML, Flags, Limits, Secret, SecretError, StoreUrl};
 
 fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     let mut all = vec![("HOME".to_owned(), "/home/ada".to_owned())];
@@ -228,4 +228,44 @@ fn only_exact_origins_pass_and_pages_of_this_machine_in_development_mode() {
         !closed.unwrap().server.origin_allowed("http://localhost"),
         "only development mode lets this machine's pages in"
     );
+}
+
+#[test]
+fn a_bus_needs_a_store_that_nodes_share_and_a_secret_of_their_own() {
+    let bus = || Flags { bus_url: Some("redis://cache:6379".to_owned()), ..Flags::default() };
+    let alone = faults(&bus(), &[], None);
+    assert!(alone.contains("bus.url is set without store.url") && alone.contains("flag --bus-url"), "{alone}");
+    let shared =
+        || Flags { store_url: Some("postgres://db/app".to_owned()), secret_file: Some("/s".to_owned()), ..bus() };
+    let told = faults(&shared(), &[], None);
+    assert!(told.contains("bus.url is set without cluster.secret_file") && told.contains("openssl rand"), "{told}");
+    let whole = Flags { cluster_secret_file: Some("/c".to_owned()), ..shared() };
+    let config = Config::load(&whole, environment(&[]), None).unwrap();
+    assert_eq!(config.cluster.secret_file.as_deref(), Some(Path::new("/c")));
+    // Development mode needs no second file: the secret follows from the first, and is another one.
+    let dev = Config::load(&Flags { dev: true, ..shared() }, environment(&[]), None).unwrap();
+    let tokens = Secret::new(*b"0123456789abcdef0123456789abcdef");
+    let derived = dev.load_cluster_secret(&tokens).unwrap();
+    assert!(derived != tokens && derived == dev.load_cluster_secret(&tokens).unwrap());
+    let other = faults(&Flags { bus_url: Some("nats://ada:hunter2@cache".to_owned()), ..shared() }, &[], None);
+    assert!(other.contains("bus.url is not the URL of a bus") && !other.contains("hunter2"), "{other}");
+    let pattern = faults(&whole, &[("HALLWAY__BUS__CHANNEL_PREFIX", "a*b")], None);
+    assert!(pattern.contains("bus.channel_prefix = \"a*b\" is no prefix"), "{pattern}");
+    let lease = faults(&whole, &[("HALLWAY__LIMITS__NODE_LEASE_MS", "900")], None);
+    assert!(lease.contains("limits.node_lease_ms = 900 milliseconds is not above"), "{lease}");
+}
+
+#[test]
+fn the_password_of_a_bus_is_never_shown() {
+    let flags = Flags {
+        store_url: Some("postgres://db/app".to_owned()),
+        secret_file: Some("/s".to_owned()),
+        cluster_secret_file: Some("/c".to_owned()),
+        bus_url: Some("rediss-sentinel://ada:hunter2@cache:6379?sentinelPassword=hunter2".to_owned()),
+        ..Flags::default()
+    };
+    let config = Config::load(&flags, environment(&[]), None).unwrap();
+    assert!(config.bus.url.as_ref().is_some_and(|url| url.expose().contains("hunter2") && url.is_tls()));
+    let shown = format!("{config:?} {}", as_toml(&config));
+    assert!(shown.contains("rediss-sentinel://ada@cache:6379") && !shown.contains("hunter2"), "{shown}");
 }

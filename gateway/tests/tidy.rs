@@ -11,6 +11,7 @@ const FILE_MAX_LINES: usize = 500;
 
 /// Modules of the gateway from the ground up. A module may use those of lower floors; neighbours are strangers.
 const FLOORS: &[&[&str]] = &[
+    &["sabotage"],
     &["config", "node", "tasks"],
     &["telemetry"],
     &["connection"],
@@ -19,12 +20,13 @@ const FLOORS: &[&[&str]] = &[
     &["session"],
     &["http"],
     &["server"],
-    &["cli"],
+    // Only in tests: the pure cores of all floors.
+    &["cli", "simulation"],
 ];
 
 /// Modules that do not know the store: what they need of it is handed to them.
 const WITHOUT_STORE: &[&str] =
-    &["config", "node", "tasks", "telemetry", "connection", "hub", "bus", "directory", "auth", "http"];
+    &["config", "node", "sabotage", "tasks", "telemetry", "connection", "hub", "bus", "directory", "auth", "http"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

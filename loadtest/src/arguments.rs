@@ -49,6 +49,8 @@ pub(crate) enum What {
     Peers(crate::peers::compare::PeersArguments),
     /// Starts a cluster on this machine, from nothing, and keeps it until Ctrl-C.
     Cluster(cluster::ClusterArguments),
+    /// Starts a cluster, hurts it under load, one fault after the other, and judges what clients saw.
+    Chaos(cluster::ChaosArguments),
     /// A broadcaster that does nothing else: the floor that `peers` compares with.
     #[command(hide = true)]
     Bare(crate::peers::bare::BareArguments),

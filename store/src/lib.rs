@@ -86,6 +86,9 @@ pub trait Rooms: Send + Sync {
     /// `members_max`, else only that they are more. Reads at most one member beyond that of each room. Carries no right: it is
     /// for a node that decides where to send what.
     async fn audiences(&self, rooms: Vec<RoomId>, members_max: u32) -> Result<AudienceBatch, StoreError>;
+
+    /// Those of `others` who share a room with somebody, in the order asked for. Everybody shares one with themselves.
+    async fn acquaintances(&self, user: &UserId, others: Vec<UserId>) -> Result<Vec<UserId>, StoreError>;
 }
 
 /// Acts on people: what is in force, and the record of them.

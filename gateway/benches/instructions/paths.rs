@@ -10,8 +10,9 @@ use bytes::Bytes;
 use hallway_gateway::auth::Scopes;
 use hallway_gateway::config::{Config, Limits};
 use hallway_gateway::connection::{Wire, data_frame};
+use hallway_gateway::node::NodeId;
 use hallway_gateway::server::open_store;
-use hallway_gateway::service::{Actor, Answer, Service};
+use hallway_gateway::service::{Actor, Answer, Cluster, Service};
 use hallway_gateway::tasks::Tasks;
 use hallway_protocol::codec::{Codec, decode_request, encode_request};
 use hallway_protocol::command::{MessageSend, Signal};
@@ -192,7 +193,10 @@ impl Publisher {
         config.server.data_dir = directory.path().to_owned();
         let store = open_store(&config).await.expect("an empty store");
         let (hub, metrics) = (scene.crowd.hub.clone(), Arc::clone(&scene.crowd.metrics));
-        let service = Service::start(store, hub, Limits::default(), metrics, &scene.tasks);
+        let limits = Limits::default();
+        let alone =
+            Cluster::new(NodeId::generate(), None, hub.clone(), Arc::clone(&store), &limits, Arc::clone(&metrics));
+        let service = Service::start(store, hub, alone, limits, metrics, &scene.tasks);
         let connection = Arc::clone(&scene.crowd.connections[0]);
         scene.crowd.hub.learn(&user(0), &[my_room(scene.room())], &[], 1);
         let request = encode_request(CODEC, &Request { id: 1, command }).into();

@@ -77,6 +77,12 @@ pub(super) struct ConfigArguments {
     /// File with the shared secret of tokens.
     #[arg(long, value_name = "FILE")]
     secret_file: Option<String>,
+    /// redis://… between the nodes of a cluster.
+    #[arg(long, value_name = "URL")]
+    bus_url: Option<String>,
+    /// File with the secret that the nodes of a cluster share.
+    #[arg(long, value_name = "FILE")]
+    cluster_secret_file: Option<String>,
     /// Development mode: loopback only, with a secret of its own.
     #[arg(long)]
     dev: bool,
@@ -91,6 +97,8 @@ impl From<ConfigArguments> for Flags {
             data_dir: arguments.data_dir,
             store_url: arguments.store_url,
             secret_file: arguments.secret_file,
+            bus_url: arguments.bus_url,
+            cluster_secret_file: arguments.cluster_secret_file,
             dev: arguments.dev,
         }
     }

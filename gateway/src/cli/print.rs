@@ -7,7 +7,7 @@ use crate::config::{Config, LogFormat};
 /// The configuration in force, as a file that would give the same. The password of the store is left out.
 #[must_use]
 pub fn as_toml(config: &Config) -> String {
-    let Config { server, store, auth, retention, log, limits } = config;
+    let Config { server, store, bus, cluster, auth, retention, log, limits } = config;
     // A JSON string or list of strings is a TOML one too.
     let text = |value: &str| serde_json::Value::from(value).to_string();
     let optional = |value: &Option<String>| text(value.as_deref().unwrap_or_default());
@@ -17,7 +17,7 @@ pub fn as_toml(config: &Config) -> String {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
     };
-    let sections: [(&str, Vec<(&str, String)>); 6] = [
+    let sections: [(&str, Vec<(&str, String)>); 8] = [
         (
             "server",
             vec![
@@ -36,6 +36,15 @@ pub fn as_toml(config: &Config) -> String {
                 ("pool_connections", store.pool_connections.to_string()),
             ],
         ),
+        (
+            "bus",
+            vec![
+                ("url", text(&bus.url.as_ref().map(ToString::to_string).unwrap_or_default())),
+                ("channel_prefix", text(&bus.channel_prefix)),
+                ("tls_ca_file", bus.tls_ca_file.as_deref().map_or_else(|| text(""), path)),
+            ],
+        ),
+        ("cluster", vec![("secret_file", cluster.secret_file.as_deref().map_or_else(|| text(""), path))]),
         (
             "auth",
             vec![

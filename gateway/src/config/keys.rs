@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::limits::{LimitRow, Limits};
-use super::{Config, LogFormat, StoreUrl};
+use super::{BusUrl, Config, LogFormat, StoreUrl};
+
+/// Longest `bus.channel_prefix`.
+const CHANNEL_PREFIX_MAX_BYTES: usize = 64;
 
 /// A value as it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +46,10 @@ const KEYS: &[(&str, Set)] = &[
     ("store.pool_connections", |config, raw| {
         put(&mut config.store.pool_connections, size(raw, 2, 1000, "connections"))
     }),
+    ("bus.url", |config, raw| put(&mut config.bus.url, bus_url(raw))),
+    ("bus.channel_prefix", |config, raw| put(&mut config.bus.channel_prefix, channel_prefix(raw))),
+    ("bus.tls_ca_file", |config, raw| put(&mut config.bus.tls_ca_file, Ok(raw.optional()?.map(PathBuf::from)))),
+    ("cluster.secret_file", |config, raw| put(&mut config.cluster.secret_file, Ok(raw.optional()?.map(PathBuf::from)))),
     ("auth.secret_file", |config, raw| put(&mut config.auth.secret_file, Ok(raw.optional()?.map(PathBuf::from)))),
     ("auth.issuer", |config, raw| put(&mut config.auth.issuer, raw.optional())),
     ("auth.audience", |config, raw| put(&mut config.auth.audience, raw.optional())),
@@ -65,7 +72,7 @@ pub(super) fn names() -> impl Iterator<Item = String> {
 
 /// Whether a value of this key must not be shown.
 pub(super) fn is_secret(key: &str) -> bool {
-    key == "store.url"
+    key == "store.url" || key == "bus.url"
 }
 
 /// Sets a key; `None` when there is no such key.
@@ -152,6 +159,23 @@ fn store_url(raw: &Raw) -> Result<Option<StoreUrl>, Misfit> {
     StoreUrl::parse(&text)
         .map(Some)
         .map_err(|problem| misfit(format!("is not a postgres URL: {problem}"), "example: postgres://user@db:5432/app"))
+}
+
+fn bus_url(raw: &Raw) -> Result<Option<BusUrl>, Misfit> {
+    let Some(text) = raw.optional()? else { return Ok(None) };
+    BusUrl::parse(&text)
+        .map(Some)
+        .map_err(|problem| misfit(format!("is not the URL of a bus: {problem}"), "example: redis://user@cache:6379"))
+}
+
+/// Bytes that are no pattern and no separator to any server.
+fn channel_prefix(raw: &Raw) -> Result<String, Misfit> {
+    let text = raw.text()?;
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-');
+    if text.is_empty() || text.len() > CHANNEL_PREFIX_MAX_BYTES || !text.bytes().all(fits) {
+        return Err(misfit("is no prefix", "set 1 to 64 of A-Z a-z 0-9 _ . : -"));
+    }
+    Ok(text.to_owned())
 }
 
 fn origins(raw: &Raw) -> Result<Vec<String>, Misfit> {

@@ -161,4 +161,45 @@ limits! {
     tail_stall_ms: "milliseconds" = 30000 in 100..=3600000,
         reached: "the heads of the node's streams are asked for until the cursor moves", metric: "hallway_tail_stalled",
         test: "a_long_transaction_elsewhere_stops_nothing_and_polls_stay_cheap";
+    /// Members from which a room is large: its events go into a channel of its own instead of to its members' nodes.
+    large_room_threshold_members: "members" = 100 in 2..=100000,
+        reached: "nodes with readers hear the room's channel", metric: "hallway_bus_room_subscriptions",
+        test: "a_room_that_crosses_the_threshold_is_not_even_late";
+    /// Members in the cached lists that say where a room's events go, all rooms together.
+    member_lists_max_people: "people" = 500000 in 100..=100000000,
+        reached: "lists not used for longest are forgotten; those rooms go to every node until read again", metric: "hallway_member_lists_people",
+        test: "lists_of_members_are_bounded_in_people";
+    /// Events and frames that wait for the bus.
+    bus_queue_max_messages: "messages" = 16384 in 1..=1000000,
+        reached: "what does not fit is dropped; the tail delivers the events", metric: "hallway_bus_queue_drops_total",
+        test: "a_bus_that_does_not_answer_keeps_nobody_waiting_and_the_tail_delivers";
+    /// How often a node says that it lives.
+    node_heartbeat_ms: "milliseconds" = 1000 in 10..=60000,
+        reached: "it says so", metric: "hallway_cluster_nodes",
+        test: "a_node_that_is_gone_is_missed_after_its_lease";
+    /// Silence after which a node counts as gone, with everybody on it.
+    node_lease_ms: "milliseconds" = 5000 in 50..=600000,
+        reached: "nobody is present through it any more", metric: "hallway_cluster_nodes",
+        test: "a_node_that_is_gone_is_missed_after_its_lease";
+    /// People that one connection watches.
+    presence_watch_max_users: "people" = 500 in 1..=500,
+        reached: "presence.watch is refused with limit_reached", metric: "hallway_errors_total",
+        test: "a_connection_watches_a_bounded_number_of_people";
+    /// People on the watch lists of all connections of the node together.
+    presence_watched_max: "people" = 1000000 in 1..=100000000,
+        reached: "presence.watch is refused with limit_reached", metric: "hallway_presence_watched",
+        test: "the_lists_of_all_connections_together_are_bounded";
+    /// Time between "not ready" and the end of accepting, for balancers to notice; at most half of the deadline, and
+    /// none in development mode.
+    drain_notice_ms: "milliseconds" = 3000 in 0..=300000,
+        reached: "no connection is accepted any more", metric: "hallway_draining",
+        test: "a_node_that_leaves_serves_on_until_it_was_noticed";
+    /// Connections that a drain tells at once to come back.
+    drain_batch_connections: "connections" = 200 in 1..=1000000,
+        reached: "the next ones are told an interval later, so that all are told within the deadline", metric: "hallway_drained_total",
+        test: "sigterm_drains_and_says_when_to_come_back";
+    /// How many clients a drain sends to the other nodes per second.
+    drain_reconnects_per_second: "connections per second" = 1000 in 1..=1000000,
+        reached: "clients are told to come back later, up to 30 seconds", metric: "hallway_drained_total",
+        test: "clients_of_a_drain_are_sent_back_spread_over_their_number";
 }

@@ -23,6 +23,8 @@ pub struct Flags {
     pub data_dir: Option<String>,
     pub store_url: Option<String>,
     pub secret_file: Option<String>,
+    pub bus_url: Option<String>,
+    pub cluster_secret_file: Option<String>,
     pub dev: bool,
 }
 
@@ -34,6 +36,8 @@ impl Flags {
             ("server.data_dir", "--data-dir", &self.data_dir),
             ("store.url", "--store-url", &self.store_url),
             ("auth.secret_file", "--secret-file", &self.secret_file),
+            ("bus.url", "--bus-url", &self.bus_url),
+            ("cluster.secret_file", "--cluster-secret-file", &self.cluster_secret_file),
         ];
         let mut given: Vec<Given> = words
             .into_iter()
@@ -65,7 +69,25 @@ impl Config {
         #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
         let environment = std::env::vars_os()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
-        Self::load(flags, environment, flags.config.as_deref())
+        let environment: BTreeMap<String, String> = environment.collect();
+        let config = Self::load(flags, environment.clone(), flags.config.as_deref())?;
+        #[cfg(all(feature = "sabotage", not(test)))]
+        config.sabotage(environment.get("HALLWAY_SABOTAGE").map_or("", String::as_str))?;
+        Ok(config)
+    }
+
+    /// A build that breaks on purpose serves nobody but tests.
+    #[cfg(all(feature = "sabotage", not(test)))]
+    fn sabotage(&self, chosen: &str) -> Result<(), ConfigErrors> {
+        let fault = |problem: String, advice: &str| {
+            let source = Source::Env("HALLWAY_SABOTAGE".to_owned());
+            ConfigErrors(vec![Fault { problem, source, advice: advice.to_owned() }])
+        };
+        if !self.server.dev {
+            let problem = "this build has the feature sabotage: it breaks on purpose".to_owned();
+            return Err(fault(problem, "build without --features sabotage, or use --dev"));
+        }
+        crate::sabotage::choose(chosen).map_err(|problem| fault(problem, "see gateway/src/sabotage.rs"))
     }
 
     /// Layers defaults, a file, the environment and flags, then checks the whole. Reads the file and nothing else.
@@ -175,6 +197,7 @@ impl Layers {
 
     fn check(&mut self) {
         self.check_development_mode();
+        self.check_cluster();
         if self.config.server.listen == self.config.server.admin_listen && self.config.server.listen.port() != 0 {
             let problem = format!("server.admin_listen = {} is server.listen too", self.config.server.admin_listen);
             let source = self.source("server.admin_listen");
@@ -193,6 +216,32 @@ impl Layers {
             "backlogs_max_bytes",
             limits.backlogs_max_bytes,
         );
+        self.check_order("node_heartbeat_ms", limits.node_heartbeat_ms, "node_lease_ms", limits.node_lease_ms);
+    }
+
+    /// A bus connects nodes that share a store, and takes only what is sealed with their secret.
+    fn check_cluster(&mut self) {
+        if self.config.bus.url.is_none() {
+            return;
+        }
+        if self.config.store.url.is_none() {
+            let problem =
+                "bus.url is set without store.url: the embedded store has one node, which needs no bus".to_owned();
+            let source = self.source("bus.url");
+            self.fault(
+                problem,
+                source,
+                "set store.url to the Postgres that all nodes share, or leave bus.url out".to_owned(),
+            );
+        }
+        if self.config.cluster.secret_file.is_none() && !self.config.server.dev {
+            let problem = "bus.url is set without cluster.secret_file, and there is no default secret".to_owned();
+            let advice = format!(
+                "set it to a file with at least {} random bytes (`openssl rand -hex 32 > FILE`), the same for all nodes",
+                super::SECRET_MIN_BYTES
+            );
+            self.fault(problem, Source::Default, advice);
+        }
     }
 
     fn check_development_mode(&mut self) {

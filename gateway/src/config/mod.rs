@@ -8,8 +8,9 @@
 //! **Invariant:** loading reads the configuration file and nothing else; secrets are read (or made) by
 //! [`Config::load_secret`] only.
 //!
-//! **Invariant:** nothing here prints a secret or the password of a store.
+//! **Invariant:** nothing here prints a secret, or the password of a store or a bus.
 
+mod bus;
 mod fault;
 mod file;
 mod keys;
@@ -20,6 +21,7 @@ mod secret;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+pub use bus::{BusConfig, BusUrl, ClusterConfig};
 pub use fault::{ConfigErrors, Fault, Source};
 pub use limits::Limits;
 pub use load::Flags;
@@ -33,6 +35,8 @@ pub const DEFAULT_TOML: &str = include_str!("../../hallway.default.toml");
 pub struct Config {
     pub server: ServerConfig,
     pub store: StoreConfig,
+    pub bus: BusConfig,
+    pub cluster: ClusterConfig,
     pub auth: AuthConfig,
     pub retention: RetentionConfig,
     pub log: LogConfig,

@@ -118,6 +118,10 @@ pub enum SecretError {
         "auth.secret_file is not set; set it to a file with at least {SECRET_MIN_BYTES} random bytes, or use --dev"
     )]
     Missing,
+    #[error(
+        "cluster.secret_file is not set; set it to a file with at least {SECRET_MIN_BYTES} random bytes, or use --dev"
+    )]
+    MissingCluster,
     #[error("the operating system gives no randomness: {0}")]
     Randomness(String),
 }
@@ -131,7 +135,8 @@ pub fn read_secret_file(path: &Path) -> Result<Secret, SecretError> {
         path: path.to_owned(),
         doing: "read",
         cause,
-        advice: "set auth.secret_file (or --secret-file) to a file that exists and that this user may read",
+        advice: "set auth.secret_file (--secret-file) or cluster.secret_file (--cluster-secret-file) to a file that exists \
+                 and that this user may read",
     })?;
     let length = bytes.trim_ascii_end().len();
     if !(SECRET_MIN_BYTES..=SECRET_MAX_BYTES).contains(&length) {

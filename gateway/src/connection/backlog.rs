@@ -6,6 +6,7 @@ use std::io::IoSlice;
 use bytes::Bytes;
 
 use super::frames::first_frame_bytes;
+use crate::sabotage::{Mutant, is_on};
 
 /// Slots that are kept for a reader that was slow once.
 const KEPT_RUNS_MAX: usize = 64;
@@ -46,7 +47,7 @@ impl Backlog {
     /// Where a run must be cut so that no more than `max_bytes` wait: at the end of a frame. What is partly written is taken
     /// in any case, and so is one frame when nothing waits, however large.
     pub(super) fn fitting_end(&self, run: &[u8], written: usize, max_bytes: usize) -> usize {
-        if self.bytes + run.len() - written <= max_bytes {
+        if self.bytes + run.len() - written <= max_bytes || is_on(Mutant::UnboundedQueue) {
             return run.len();
         }
         let mut end = 0;

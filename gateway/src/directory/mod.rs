@@ -2,8 +2,8 @@
 //!
 //! Everything here takes what was heard and the time, and returns what to say. Each node tells the others what changes at its
 //! own door ([`Notice`]), numbered, so that who missed some of it notices and asks for the whole ([`Told::Ask`]). A node that
-//! was not heard of for a lease is gone, with everybody on it. How many people of a room are at a node travels the same way
-//! ([`RoomCounts`]), so that nobody has to walk through the members of a large room.
+//! was not heard of for a lease is gone, with everybody on it. How many people of a large room are there travels the same way
+//! ([`RoomCounts`]) while somebody asks for it, so that nobody has to walk through its members.
 //!
 //! **Invariant:** what is said here is a hint: a stale entry makes something late, never lost.
 //!
@@ -12,11 +12,12 @@
 //! **Invariant:** a node's table is replaced at once or not at all; nobody sees half a snapshot.
 //!
 //! Reading order: `notice` (what travels), `table` (who is where), `peer` (how far we have heard a node), `own` (what we have
-//! yet to tell), `state` (all of it together).
+//! yet to tell), `interest` (which rooms are counted), `state` (all of it together).
 //!
 //! A node id is drawn at each start, so a node that starts again is another node: numbers of one id only grow, and a table of
 //! version 0 is empty. Whoever is heard for the first time therefore needs to be asked only if it has told anything before.
 
+mod interest;
 mod notice;
 mod own;
 mod peer;
@@ -27,7 +28,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use notice::{Devices, Notice, Presence, RoomCounts, Told};
+pub use notice::{Devices, Notice, RoomCounts, Told};
 pub use state::Directory;
 
 use std::time::Duration;
@@ -50,3 +51,5 @@ pub const ASK_PAUSE_MIN: Duration = Duration::from_millis(500);
 pub const ASK_PAUSE_MAX: Duration = Duration::from_secs(8);
 /// A node that asks again sooner is not answered: what it asked for is on its way.
 pub const ANSWER_PAUSE: Duration = Duration::from_millis(200);
+/// Large rooms that are counted at once. Of more, the counts are said to be incomplete.
+pub const ROOMS_WANTED_MAX: usize = 256;

@@ -1,5 +1,6 @@
 //! Pure: what nodes tell each other, and what a node is told by its own directory.
 
+use hallway_protocol::model::PresenceState;
 use hallway_protocol::{RoomId, UserId};
 use serde::{Deserialize, Serialize};
 
@@ -14,38 +15,30 @@ pub struct Devices {
     pub away: u16,
 }
 
-/// How present somebody is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Presence {
-    /// No device.
-    Offline,
-    /// All devices say that nobody is looking.
-    Away,
-    /// At least one device does not say so.
-    Online,
-}
-
 impl Devices {
     /// How present somebody with these devices is.
     #[must_use]
-    pub const fn presence(self) -> Presence {
+    pub const fn presence(self) -> PresenceState {
         if self.devices == 0 {
-            Presence::Offline
+            PresenceState::Offline
         } else if self.away >= self.devices {
-            Presence::Away
+            PresenceState::Away
         } else {
-            Presence::Online
+            PresenceState::Online
         }
     }
 }
 
-/// People of one room who have sockets, at one node or at all of them.
+/// People of one room who have sockets, as counted by one node or by all of them. Somebody who is at several nodes is counted
+/// by one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RoomCounts {
     /// Those with a device that is looked at.
     pub online: u32,
     /// Those whose devices are all away.
     pub away: u32,
+    /// How many nodes have counted: 1 at a node that has, also when it found nobody.
+    pub nodes: u16,
 }
 
 /// What a node tells others. Travels in postcard: a released variant never changes.
@@ -65,6 +58,8 @@ pub enum Notice {
     RoomDelta { version: u64, changes: Vec<(RoomId, RoomCounts)> },
     /// A part of a snapshot that holds rooms; parts are counted together with those that hold people.
     RoomSnapshot { version: u64, part: u32, parts: u32, rooms: Vec<(RoomId, RoomCounts)> },
+    /// Somebody asks who is in these rooms: count them for a while.
+    Want { rooms: Vec<RoomId> },
 }
 
 /// What to do after something was heard or time has passed.

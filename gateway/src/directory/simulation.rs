@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use hallway_protocol::model::PresenceState;
 use hallway_protocol::{RoomId, UserId};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -17,7 +18,7 @@ const LEASE: Duration = Duration::from_secs(3);
 const STEP: Duration = Duration::from_millis(50);
 const HEARTBEAT_STEPS: u64 = 10;
 const USERS: usize = 40;
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 24;
 
 struct Node {
     id: NodeId,
@@ -26,7 +27,7 @@ struct Node {
     own: HashMap<UserId, Devices>,
     rooms: HashMap<RoomId, RoomCounts>,
     /// What somebody who acts on `Told::Changed` would show.
-    shown: HashMap<UserId, (Presence, u16)>,
+    shown: HashMap<UserId, (PresenceState, u16)>,
     known: BTreeSet<NodeId>,
 }
 
@@ -135,7 +136,8 @@ impl World {
         let devices: u16 = self.random.random_range(0..4);
         let devices = Devices { devices, away: self.random.random_range(0..=devices) };
         let room = room(self.random.random_range(0..5));
-        let counts = RoomCounts { online: self.random.random_range(0..3), away: self.random.random_range(0..3) };
+        let (online, away) = (self.random.random_range(0..3), self.random.random_range(0..3));
+        let counts = RoomCounts { online, away, nodes: 1 };
         let node = &mut self.nodes[index];
         node.own.insert(user.clone(), devices);
         node.rooms.insert(room.clone(), counts);
@@ -183,7 +185,7 @@ impl World {
             for user in &self.users {
                 assert!(node.directory.nodes_of(user).all(|other| node.known.contains(&other)), "a node that left");
                 let devices = node.directory.devices(user);
-                let shown = node.shown.get(user).copied().unwrap_or((Presence::Offline, 0));
+                let shown = node.shown.get(user).copied().unwrap_or((PresenceState::Offline, 0));
                 assert_eq!(shown, (devices.presence(), devices.devices), "a change of {user:?} was not told");
             }
         }
@@ -213,9 +215,12 @@ impl World {
             }
             for number in 0..5 {
                 let room = room(number);
-                let told = self.nodes.iter().filter_map(|other| other.rooms.get(&room));
-                let (online, away) = told.fold((0, 0), |sum, counts| (sum.0 + counts.online, sum.1 + counts.away));
-                assert_eq!(node.directory.room_counts(&room), RoomCounts { online, away }, "{room:?} at {}", node.id);
+                let mut sum = RoomCounts::default();
+                for counts in self.nodes.iter().filter_map(|other| other.rooms.get(&room)) {
+                    let (online, away) = (sum.online + counts.online, sum.away + counts.away);
+                    sum = RoomCounts { online, away, nodes: sum.nodes + 1 };
+                }
+                assert_eq!(node.directory.room_counts(&room), sum, "{room:?} at {}", node.id);
             }
         }
     }

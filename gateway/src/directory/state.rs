@@ -1,10 +1,13 @@
 //! Pure: the directory of one node.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use hallway_protocol::model::PresenceState;
 use hallway_protocol::{RoomId, UserId};
 
+use super::interest::Interest;
 use super::own::Untold;
 use super::peer::{Entries, Peer, Step};
 use super::table::{NodeIndex, OWN, Table};
@@ -28,6 +31,7 @@ pub struct Directory {
     version: u64,
     untold_people: Untold<UserId, Devices>,
     untold_rooms: Untold<RoomId, RoomCounts>,
+    interest: Interest,
     refused: u64,
 }
 
@@ -45,6 +49,7 @@ impl Directory {
             version: 0,
             untold_people: Untold::default(),
             untold_rooms: Untold::default(),
+            interest: Interest::default(),
             refused: 0,
         }
     }
@@ -64,7 +69,7 @@ impl Directory {
         if is_seen { vec![Told::Changed(user.clone())] } else { Vec::new() }
     }
 
-    /// So many people of a room are at this node now. Told to the others with the next [`Directory::delta`].
+    /// So many people of a room are counted by this node now. Told to the others with the next [`Directory::delta`].
     pub fn set_own_room(&mut self, room: &RoomId, counts: RoomCounts) {
         let before = self.rooms.at(room, OWN);
         self.rooms.set(room, OWN, counts);
@@ -82,7 +87,8 @@ impl Directory {
             self.version += 1;
             return Some(Notice::RoomDelta { version: self.version, changes: self.untold_rooms.take(&self.rooms) });
         }
-        None
+        let rooms = self.interest.take_unsaid();
+        (!rooms.is_empty()).then_some(Notice::Want { rooms })
     }
 
     /// What to tell everybody now and then, several times in a lease.
@@ -131,6 +137,10 @@ impl Directory {
                 if peer.answer(now) {
                     told.push(Told::Answer(from, self.snapshot()));
                 }
+                Vec::new()
+            }
+            Notice::Want { rooms } => {
+                self.interest.heard(rooms, now);
                 Vec::new()
             }
             Notice::Farewell => Vec::new(),
@@ -229,6 +239,9 @@ impl Directory {
     /// Time has passed.
     pub fn tick(&mut self, now: Instant) -> Vec<Told> {
         self.parted.retain(|_, until| now < *until);
+        for room in self.interest.tick(now) {
+            self.set_own_room(&room, RoomCounts::default());
+        }
         let gone: Vec<NodeId> =
             self.peers.iter().filter(|(_, peer)| peer.is_gone(self.node_lease, now)).map(|(node, _)| *node).collect();
         let mut told: Vec<Told> = gone.into_iter().flat_map(|node| self.forget(node)).collect();
@@ -254,11 +267,48 @@ impl Directory {
         self.people.sum(user)
     }
 
-    /// People of a room on all nodes together; somebody with devices at two nodes counts at both. Nothing for a room that no
-    /// node told of.
+    /// Whether this node is the one that counts somebody, and as what: of all nodes where they are, the one of the least id.
+    #[must_use]
+    pub fn counted_here(&self, user: &UserId) -> Option<PresenceState> {
+        let own = self.node_at[usize::from(OWN.0)];
+        let mut least = None;
+        let mut is_here = false;
+        for index in self.people.nodes(user) {
+            is_here |= index == OWN;
+            least = least.max(self.node_at[usize::from(index.0)].map(Reverse));
+        }
+        let is_least = least.is_none() || least == own.map(Reverse);
+        (is_here && is_least).then(|| self.devices(user).presence())
+    }
+
+    /// Somebody asks for the counts of a large room: from now on, and for a while, all nodes count it. `false` when too many
+    /// rooms are counted already.
+    pub fn want_room(&mut self, room: &RoomId, now: Instant) -> bool {
+        let is_counted = self.is_counted(room);
+        self.interest.asked(room, is_counted, now)
+    }
+
+    /// The rooms that are to be counted at this node.
+    pub fn wanted_rooms(&self) -> impl Iterator<Item = &RoomId> {
+        self.interest.rooms()
+    }
+
+    /// Whether this node counts a room, and has.
+    #[must_use]
+    pub fn is_counted_here(&self, room: &RoomId) -> bool {
+        self.interest.contains(room) && self.rooms.at(room, OWN).nodes > 0
+    }
+
+    /// What the nodes counted in a room.
     #[must_use]
     pub fn room_counts(&self, room: &RoomId) -> RoomCounts {
         self.rooms.sum(room)
+    }
+
+    /// Whether all nodes counted a room, as far as is known.
+    #[must_use]
+    pub fn is_counted(&self, room: &RoomId) -> bool {
+        usize::from(self.room_counts(room).nodes) > self.peers.len() && self.incomplete_count() == 0
     }
 
     /// How many people are known to have sockets anywhere.

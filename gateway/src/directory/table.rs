@@ -5,8 +5,9 @@ use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
 use hallway_protocol::UserId;
+use hallway_protocol::model::PresenceState;
 
-use super::{Devices, Presence, RoomCounts};
+use super::{Devices, RoomCounts};
 
 /// Stands for a node in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub(super) trait Tally: Copy + Eq + Default {
 }
 
 impl Tally for Devices {
-    type Seen = (Presence, u16);
+    type Seen = (PresenceState, u16);
     fn plus(self, other: Self) -> Self {
         Self { devices: self.devices.saturating_add(other.devices), away: self.away.saturating_add(other.away) }
     }
@@ -41,7 +42,11 @@ impl Tally for Devices {
 impl Tally for RoomCounts {
     type Seen = Self;
     fn plus(self, other: Self) -> Self {
-        Self { online: self.online.saturating_add(other.online), away: self.away.saturating_add(other.away) }
+        Self {
+            online: self.online.saturating_add(other.online),
+            away: self.away.saturating_add(other.away),
+            nodes: self.nodes.saturating_add(other.nodes),
+        }
     }
     fn seen(self) -> Self {
         self

@@ -8,11 +8,18 @@ use crate::session::Sessions;
 use crate::telemetry::Exporter;
 
 pub(super) fn ready(sessions: &Sessions) -> Response<Body> {
-    if sessions.tasks.is_stopped() {
+    if sessions.farewell.is_leaving() {
         return text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the node is stopping\n");
     }
-    if !sessions.service.readiness().store_up {
+    let readiness = sessions.service.readiness();
+    if !readiness.store_up {
         return text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the store does not answer\n");
+    }
+    if !readiness.bus_up {
+        return text(
+            StatusCode::OK,
+            "ready, degraded: the bus does not answer, other nodes are heard through the store\n",
+        );
     }
     text(StatusCode::OK, "ready\n")
 }

@@ -56,7 +56,7 @@ pub struct ChangedRooms {
 pub struct ChangedPeople {
     /// More changed than is said here: ask [`super::Hub::people`].
     pub is_more: bool,
-    /// People with more or fewer connections than before; ask [`super::Hub::connections_of`] how many it is now.
+    /// People whose connections are others than before, or look away; ask [`super::Hub::devices_of`] how it is now.
     pub people: HashSet<UserId>,
 }
 
@@ -94,7 +94,8 @@ impl RoomWatch {
 pub struct PeopleWatch(Collected<ChangedPeople>);
 
 impl PeopleWatch {
-    pub(super) fn person(&self, user: &UserId) {
+    /// This person changed.
+    pub fn note(&self, user: &UserId) {
         self.0.add(|changed| remember(&mut changed.people, user, &mut changed.is_more));
     }
 

@@ -42,6 +42,8 @@ pub struct Connection {
     /// The minor of the protocol that it speaks; all that are beyond a byte are alike.
     minor: u8,
     closed: AtomicBool,
+    /// Nobody is looking at this device, as it says.
+    away: AtomicBool,
 }
 
 /// What a connection said of itself in its hello, and when.
@@ -76,6 +78,7 @@ impl Connection {
             token_issued_at_s: AtomicU32::new(0),
             minor: 0,
             closed: AtomicBool::new(false),
+            away: AtomicBool::new(false),
         }
     }
 
@@ -177,6 +180,17 @@ impl Connection {
         let joins = slot.as_mut().and_then(|work| work.deferred.take()).unwrap_or_default();
         free_if_done(&mut slot);
         joins
+    }
+
+    /// The device says whether somebody is looking. Returns whether it is news.
+    pub(super) fn set_away(&self, away: bool) -> bool {
+        self.away.swap(away, Ordering::AcqRel) != away
+    }
+
+    /// Whether the device says that nobody is looking.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.away.load(Ordering::Acquire)
     }
 
     /// Marks the connection as gone, so that a late attach is ignored.

@@ -3,6 +3,7 @@
 use hallway_protocol::{Event, EventBody, Seq, ServerFrame, StreamId, UserId};
 
 use crate::connection::Encoded;
+use crate::sabotage::{Mutant, is_on};
 
 /// A committed event, encoded at most once per codec.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl LiveEvent {
     #[must_use]
     pub fn removed_user(&self) -> Option<&UserId> {
         match self.body() {
-            Some(EventBody::MemberRemoved(removed)) => Some(&removed.user),
+            Some(EventBody::MemberRemoved(removed)) if !is_on(Mutant::RemovalWithoutItsNumber) => Some(&removed.user),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use foldhash::fast::RandomState;
+use foldhash::fast::SeedableRandomState;
 use hallway_protocol::event::MembershipChanged;
 use hallway_protocol::model::MyRoom;
 use hallway_protocol::{CloseCode, Epoch, RoomId, Seq, StreamId, UserId};
@@ -32,13 +32,15 @@ const GAP_PATIENCE: Duration = Duration::from_millis(25);
 /// The way to the owners: which one orders a stream.
 pub(super) struct Owners {
     inboxes: Vec<Arc<Inbox<OwnerMessage>>>,
-    hasher: RandomState,
+    hasher: SeedableRandomState,
 }
 
 impl Owners {
     pub(super) fn new(count: usize, inbox_max: u64) -> Self {
         let inboxes = (0..count).map(|_| Arc::new(Inbox::new(inbox_max))).collect();
-        Self { inboxes, hasher: RandomState::default() }
+        // A simulation must be the same each time; anywhere else clients choose names of rooms.
+        let hasher = if cfg!(test) { SeedableRandomState::fixed() } else { SeedableRandomState::random() };
+        Self { inboxes, hasher }
     }
 
     fn index_of(&self, stream: &StreamId) -> usize {
@@ -93,7 +95,7 @@ impl Shared {
 
     fn tell_person(&self, user: &UserId) {
         if let Some(watch) = self.people_watch.get() {
-            watch.person(user);
+            watch.note(user);
         }
     }
 
@@ -146,6 +148,19 @@ impl Hub {
         log: Arc<dyn LogReader>,
         tasks: &Tasks,
     ) -> Self {
+        let hub = Self::assemble(lanes, epoch, limits, metrics, log);
+        let shared = &hub.shared;
+        for lane in &shared.lanes {
+            tasks.spawn(Arc::clone(lane).run(tasks.clone()));
+        }
+        for inbox in &shared.owners.inboxes {
+            tasks.spawn(Owner::new(Arc::clone(shared), Arc::clone(inbox), Instant::now()).run(tasks.clone()));
+        }
+        hub
+    }
+
+    /// Everything but the tasks that work on it.
+    fn assemble(lanes: usize, epoch: Epoch, limits: Limits, metrics: Arc<Metrics>, log: Arc<dyn LogReader>) -> Self {
         let count = lanes.max(1);
         let owners = Arc::new(Owners::new(count, limits.lane_inbox_max));
         let shared = Arc::new(Shared {
@@ -167,13 +182,24 @@ impl Hub {
             node: OnceLock::new(),
             impatient: AtomicBool::new(false),
         });
-        for lane in &shared.lanes {
-            tasks.spawn(Arc::clone(lane).run(tasks.clone()));
-        }
-        for inbox in &shared.owners.inboxes {
-            tasks.spawn(Owner::new(Arc::clone(&shared), Arc::clone(inbox)).run(tasks.clone()));
-        }
         Self { shared }
+    }
+
+    /// The hub without tasks, and its owners: whoever has them works on them turn by turn.
+    #[cfg(test)]
+    pub(super) fn stepped(
+        lanes: usize,
+        epoch: Epoch,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+        log: Arc<dyn LogReader>,
+        now: Instant,
+    ) -> (Self, Vec<Owner>, Vec<Arc<SharedLane>>) {
+        let hub = Self::assemble(lanes, epoch, limits, metrics, log);
+        let shared = &hub.shared;
+        let owners = shared.owners.inboxes.iter().map(|inbox| Owner::new(Arc::clone(shared), Arc::clone(inbox), now));
+        let (owners, lanes) = (owners.collect(), shared.lanes.clone());
+        (hub, owners, lanes)
     }
 
     /// The store's life that everything here belongs to.
@@ -243,7 +269,7 @@ impl Hub {
         Arc::clone(self.shared.room_watch.get_or_init(Arc::default))
     }
 
-    /// From now on it is noted who comes and goes.
+    /// From now on it is noted who comes, goes and looks away.
     #[must_use]
     pub fn watch_people(&self) -> Arc<PeopleWatch> {
         Arc::clone(self.shared.people_watch.get_or_init(Arc::default))
@@ -271,6 +297,26 @@ impl Hub {
     #[must_use]
     pub fn connections_of(&self, user: &UserId) -> usize {
         self.shared.people.connection_count(user)
+    }
+
+    /// How many connections a person has here, and how many of them are away.
+    #[must_use]
+    pub fn devices_of(&self, user: &UserId) -> (usize, usize) {
+        self.shared.people.devices(user)
+    }
+
+    /// A device says whether somebody is looking at it.
+    pub fn set_away(&self, connection: &Connection, away: bool) {
+        if connection.set_away(away) {
+            self.shared.tell_person(&connection.user);
+        }
+    }
+
+    /// Who of those connected here is a member of which of these rooms, as this node knows: the room's place in the list, and
+    /// the person. Walks through everybody who is connected.
+    #[must_use]
+    pub fn members_here(&self, rooms: &[RoomId]) -> Vec<(usize, UserId)> {
+        self.shared.people.members_here(rooms)
     }
 
     /// Whether the fast path between nodes works: while it does not, no gap waits for it.

@@ -33,6 +33,8 @@ mod people;
 mod revocations;
 mod ring;
 mod room_keys;
+#[cfg(test)]
+mod stepped;
 
 pub use changes::{ChangedPeople, ChangedRooms, PeopleWatch, RoomWatch};
 pub use connection::{About, Behind, Connection, ConnectionId};
@@ -43,3 +45,5 @@ pub use lane::{LaneMessage, PageForPair};
 pub use owner::{Attach, LogPage, LogRead, LogReader};
 pub use people::{Membership, MuteHeard};
 pub use ring::Ring;
+#[cfg(test)]
+pub(crate) use stepped::{OwnerReading, SteppedHub};

@@ -1,5 +1,6 @@
 //! The control plane: who is connected here, with which sockets, and which rooms they are known to be in.
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use dashmap::DashMap;
@@ -164,6 +165,29 @@ impl People {
     /// How many connections a user has on this node.
     pub(super) fn connection_count(&self, user: &UserId) -> usize {
         self.map.get(user).map_or(0, |person| person.connections.len())
+    }
+
+    /// A user's connections on this node, and how many of them are away.
+    pub(super) fn devices(&self, user: &UserId) -> (usize, usize) {
+        let Some(person) = self.map.get(user) else { return (0, 0) };
+        let away = person.connections.iter().filter(|connection| connection.is_away()).count();
+        (person.connections.len(), away)
+    }
+
+    /// Who of those connected here is a member of which of these rooms: the room's place in the list, and the person. What
+    /// changes meanwhile may be seen or not.
+    pub(super) fn members_here(&self, rooms: &[RoomId]) -> Vec<(usize, UserId)> {
+        let index_of: HashMap<RoomKey, usize> = {
+            let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+            rooms.iter().enumerate().filter_map(|(index, room)| Some((keys.get(room)?, index))).collect()
+        };
+        let mut members = Vec::new();
+        for person in &self.map {
+            let known = person.rooms.0.iter().filter(|known| known.role.is_some());
+            let found = known.filter_map(|known| index_of.get(&known.room));
+            members.extend(found.map(|index| (*index, person.key().clone())));
+        }
+        members
     }
 
     /// Everybody who is connected here.

@@ -1,13 +1,14 @@
 //! The composition root: the only module that knows everybody. Opens the store, starts the parts, listens, and stops them
 //! in order: accept loop, sessions, service and hub, store.
 
+mod drain;
 mod janitor;
 mod listen;
 mod open;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hallway_store::{Store, StoreError};
 use tokio::net::TcpListener;
@@ -15,16 +16,22 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::auth::Authenticator;
-use crate::config::{Config, Secret};
+use crate::bus::{Bus, BusError};
+use crate::config::{Config, Secret, SecretError};
 use crate::connection::Budget;
 use crate::http::{Listener, Routes};
 use crate::hub::Hub;
-use crate::service::{PageReader, Service};
+use crate::node::NodeId;
+use crate::service::{Cluster, PageReader, Service};
 use crate::session::Sessions;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
+pub use drain::DrainReport;
 pub use open::open_store;
+use open::open_way;
+
+use drain::Drain;
 
 /// Why a node does not run.
 #[derive(Debug, thiserror::Error)]
@@ -35,19 +42,22 @@ pub enum ServeError {
     Store(#[from] StoreError),
     #[error("the store would not keep what it acknowledges: {0}")]
     UnsafeStore(String),
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    #[error(transparent)]
+    ClusterSecret(#[from] SecretError),
     #[error("metrics cannot be set up: {0}")]
     Metrics(#[from] crate::telemetry::exporter::MetricsError),
     #[error("signals cannot be heard: {0}")]
     Signals(std::io::Error),
 }
 
-/// What a drain came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DrainReport {
-    /// Connections that were told and closed in time.
-    pub clean: usize,
-    /// Connections that were cut at the deadline.
-    pub forced: usize,
+/// Parts of a node that are there before it starts; what is not is made as the configuration says.
+#[derive(Default)]
+pub struct Given {
+    pub store: Option<Arc<dyn Store>>,
+    pub bus: Option<Arc<dyn Bus>>,
+    pub node: Option<NodeId>,
 }
 
 /// A running node.
@@ -59,7 +69,7 @@ pub struct Node {
     sessions: Arc<Sessions>,
     core: Tasks,
     store: Arc<dyn Store>,
-    drain_deadline: Duration,
+    drain: Drain,
 }
 
 /// Runs a node until it is told to stop (SIGTERM or SIGINT), then drains it.
@@ -84,10 +94,7 @@ impl Node {
     /// # Errors
     /// [`ServeError`] when the store cannot be used or an address is taken.
     pub async fn start(config: Config, secret: &Secret) -> Result<Self, ServeError> {
-        // An address that is taken is told before the store is touched.
-        let listeners = bind(&config)?;
-        let store = open_store(&config).await?;
-        Self::start_on(config, secret, listeners, store).await
+        Self::start_with(config, secret, Given::default()).await
     }
 
     /// The same on a store that is open already.
@@ -95,27 +102,38 @@ impl Node {
     /// # Errors
     /// [`ServeError`] when the store cannot be used or an address is taken.
     pub async fn start_with_store(config: Config, secret: &Secret, store: Arc<dyn Store>) -> Result<Self, ServeError> {
-        let listeners = bind(&config)?;
-        Self::start_on(config, secret, listeners, store).await
+        Self::start_with(config, secret, Given { store: Some(store), ..Given::default() }).await
     }
 
-    async fn start_on(
-        config: Config,
-        secret: &Secret,
-        (public, admin): (TcpListener, TcpListener),
-        store: Arc<dyn Store>,
-    ) -> Result<Self, ServeError> {
+    /// The same with parts that are there already.
+    ///
+    /// # Errors
+    /// [`ServeError`] when the store cannot be used or an address is taken.
+    pub async fn start_with(config: Config, secret: &Secret, given: Given) -> Result<Self, ServeError> {
+        // An address that is taken is told before the store is touched.
+        let (public, admin) = bind(&config)?;
+        let (core, session_tasks) = (Tasks::default(), Tasks::default());
+        let way = open_way(&config, secret, given.bus, &core)?;
+        let store = match given.store {
+            Some(store) => store,
+            None => open_store(&config).await?,
+        };
         check_durability(&*store).await?;
+        #[cfg(feature = "sabotage")]
+        open::sabotage(&config).await?;
         let epoch = store.epoch().await?;
         let (metrics, exporter) = Metrics::new()?;
-        let (core, session_tasks) = (Tasks::default(), Tasks::default());
         let limits = config.limits.clone();
         let timeout = Duration::from_millis(limits.store_timeout_ms);
         let reader = PageReader::start(Arc::clone(&store), timeout, Arc::clone(&metrics), &core);
         let log = Arc::new(reader.clone());
         let lanes = config.server.lanes_in_force();
         let hub = Hub::start(lanes, epoch, limits.clone(), Arc::clone(&metrics), log, &core);
-        let service = Service::start(Arc::clone(&store), hub, limits.clone(), metrics, &core);
+        let node_id = given.node.unwrap_or_else(NodeId::generate);
+        let cluster = Cluster::new(node_id, way, hub.clone(), Arc::clone(&store), &limits, Arc::clone(&metrics));
+        // What others publish is heard before the tail begins: nothing lies between.
+        cluster.start(&core).await;
+        let service = Service::start(Arc::clone(&store), hub, cluster, limits.clone(), metrics, &core);
         service.start_upkeep(config.retention.max_age_hours, &core).await?;
         let budget = Arc::new(Budget::new(limits.backlogs_max_bytes));
         janitor::start(service.hub().clone(), Arc::clone(&budget), &core);
@@ -127,32 +145,13 @@ impl Node {
             sessions: Arc::clone(&sessions),
             core,
             store,
-            drain_deadline: Duration::from_millis(limits.drain_deadline_ms),
+            drain: Drain::new(&config),
         };
         let routes = Arc::new(Routes { sessions: Arc::clone(&sessions), exporter, server: config.server });
         listen::accept(public, Arc::clone(&routes), Listener::Public, &sessions.tasks, &sessions.tasks);
         listen::accept(admin, routes, Listener::Admin, &node.core, &node.core);
         info!(address = %node.address, admin = %node.admin_address, lanes, "listening");
         Ok(node)
-    }
-
-    /// Stops in order: no new connections, every client told when to come back, everything accepted answered.
-    pub async fn drain(self) -> DrainReport {
-        let begun = Instant::now();
-        let open = self.sessions.open();
-        info!(connections = open, "draining");
-        self.sessions.tasks.stop();
-        let in_time = tokio::time::timeout(self.drain_deadline, self.sessions.tasks.ended()).await.is_ok();
-        let forced = if in_time { 0 } else { self.sessions.open() };
-        self.core.stop();
-        if tokio::time::timeout(self.drain_deadline, self.core.ended()).await.is_err() {
-            warn!("some tasks did not end in time");
-        }
-        self.store.close().await;
-        let report = DrainReport { clean: open.saturating_sub(forced), forced };
-        let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        info!(clean = report.clean, forced = report.forced, took_ms, "drained");
-        report
     }
 
     /// The node's service, for tests in this process.

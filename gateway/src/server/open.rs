@@ -1,4 +1,4 @@
-//! Which store the configuration means.
+//! Which store and which bus the configuration means.
 
 use std::sync::Arc;
 
@@ -6,7 +6,14 @@ use hallway_store::postgres::{PostgresOptions, PostgresStore};
 use hallway_store::sqlite::SqliteStore;
 use hallway_store::{Store, StoreError};
 
-use crate::config::Config;
+use super::ServeError;
+use crate::bus::envelope::ClusterKey;
+use crate::bus::local::LocalBus;
+use crate::bus::redis::{RedisBus, RedisOptions};
+use crate::bus::{Bus, BusError};
+use crate::config::{BusUrl, Config, Secret};
+use crate::service::cluster::Way;
+use crate::tasks::Tasks;
 
 /// Opens the store and brings its schema up to date.
 ///
@@ -26,5 +33,48 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     match opened {
         Ok(store) => Ok(Arc::new(store?)),
         Err(panic) => Err(StoreError::Unusable(format!("opening the store failed: {panic}"))),
+    }
+}
+
+/// The way to the other nodes, over a bus that is there already or the one that is configured; `None` when there is neither.
+pub(super) fn open_way(
+    config: &Config,
+    tokens: &Secret,
+    given: Option<Arc<dyn Bus>>,
+    tasks: &Tasks,
+) -> Result<Option<Way>, ServeError> {
+    if given.is_none() && config.bus.url.is_none() {
+        return Ok(None);
+    }
+    let secret = config.load_cluster_secret(tokens)?;
+    let key = ClusterKey::from_secret(secret.expose()).map_err(|short| BusError::Unusable(short.to_string()))?;
+    let (bus, redis): (Arc<dyn Bus>, _) = match (given, &config.bus.url) {
+        (None, Some(url)) => {
+            let bus = RedisBus::open(&redis_options(url, config), tasks)?;
+            let health = bus.health();
+            (Arc::new(bus), Some(health))
+        }
+        (given, _) => (given.unwrap_or_else(|| Arc::new(LocalBus::alone())), None),
+    };
+    Ok(Some(Way { bus, key, redis }))
+}
+
+fn redis_options(url: &BusUrl, config: &Config) -> RedisOptions {
+    RedisOptions {
+        url: url.expose().to_owned(),
+        channel_prefix: config.bus.channel_prefix.clone(),
+        tls_ca_file: config.bus.tls_ca_file.clone(),
+    }
+}
+
+/// What a mutant changes in the database of its test.
+#[cfg(feature = "sabotage")]
+pub(super) async fn sabotage(config: &Config) -> Result<(), StoreError> {
+    use crate::sabotage::{Mutant, is_on};
+    match &config.store.url {
+        Some(url) if is_on(Mutant::NonceInTheLocksSnapshot) => {
+            hallway_store::postgres::look_for_nonces_before_the_locks(url.expose()).await
+        }
+        _ => Ok(()),
     }
 }

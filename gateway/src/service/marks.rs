@@ -9,9 +9,9 @@ use hallway_protocol::{ErrorBody, ErrorCode, RoomId, Seq, UserId};
 use hallway_store::{Mark, Store};
 use tokio::sync::{mpsc, oneshot};
 
-use super::answers;
+use super::{Publisher, answers};
 use crate::config::Limits;
-use crate::hub::{Hub, LiveEvent};
+use crate::hub::LiveEvent;
 use crate::tasks::Tasks;
 
 /// A marker is written at most this often.
@@ -38,10 +38,10 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    pub(super) fn start(store: Arc<dyn Store>, hub: Hub, limits: &Limits, tasks: &Tasks) -> Self {
+    pub(super) fn start(store: Arc<dyn Store>, publisher: Publisher, limits: &Limits, tasks: &Tasks) -> Self {
         let (queue, marks) = mpsc::channel(QUEUE_MAX_MARKS);
         let timeout = Duration::from_millis(limits.store_timeout_ms);
-        let task = MarksTask { store, hub, timeout, pending: HashMap::new(), written: HashMap::new() };
+        let task = MarksTask { store, publisher, timeout, pending: HashMap::new(), written: HashMap::new() };
         let stop = tasks.clone();
         tasks.spawn(async move { task.run(marks, stop).await });
         Self { queue }
@@ -60,7 +60,7 @@ impl Marks {
 
 struct MarksTask {
     store: Arc<dyn Store>,
-    hub: Hub,
+    publisher: Publisher,
     timeout: Duration,
     pending: HashMap<Key, Pending>,
     written: HashMap<Key, Instant>,
@@ -119,7 +119,7 @@ impl MarksTask {
                 return;
             }
         };
-        self.hub.set_epoch(&batch.epoch);
+        self.publisher.hub.set_epoch(&batch.epoch);
         let mut events = Vec::new();
         for ((key, pending), result) in due.into_iter().zip(batch.results) {
             let answer = match result {
@@ -134,6 +134,6 @@ impl MarksTask {
             }
             self.written.insert(key, now);
         }
-        self.hub.publish(events).await;
+        self.publisher.publish(events).await;
     }
 }

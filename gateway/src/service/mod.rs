@@ -1,17 +1,20 @@
-//! The use cases: the only place where hub and store meet. Knows no socket.
+//! The use cases: the only place where hub, bus, directory and store meet. Knows no socket.
 //!
-//! `command` answers one command of an identified person, with `people` for acts on people. Writes go through `writer` (group commit, then publish, then
-//! acknowledge), reads of the log through `reader` (what many want at once is read once), a hello or sync through `sync`
-//! (plan in `sync_plan`, pure), read markers through `marks`. `tail` probes the store and follows what it committed (when
-//! to ask what is decided in `tail/plan`, pure), `upkeep` trims it.
+//! `command` answers one command of an identified person, with `people` for acts on people. Writes go through `writer` (group
+//! commit, then publish, then acknowledge), reads of the log through `reader` (what many want at once is read once), a hello or sync through `sync`
+//! (plan in `sync_plan`, pure), read markers through `marks`, who is there through `presence`. `tail` probes the store and
+//! follows what it committed (when to ask what is decided in `tail/plan`, pure), `upkeep` trims it. `cluster` is the way to
+//! the other nodes.
 //!
 //! **Invariant:** persist, then publish, then acknowledge; a publisher that hangs up takes nothing along.
 
 mod answers;
+pub mod cluster;
 mod command;
 mod marks;
 mod parking;
 mod people;
+mod presence;
 mod reader;
 mod rooms;
 mod sync;
@@ -24,19 +27,22 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use hallway_store::Store;
-use tokio::sync::Notify;
 
 use crate::config::Limits;
-use crate::hub::Hub;
+use crate::hub::{Hub, LiveEvent};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
+pub use cluster::Cluster;
 pub use command::{Actor, Answer};
 pub use reader::PageReader;
 pub use sync::SyncStart;
+#[cfg(test)]
+pub(crate) use sync::attaches;
 pub use upkeep::Readiness;
 
 use marks::Marks;
+use presence::Presence;
 use writer::Writer;
 
 /// The use cases of one node. Cheap to clone.
@@ -48,31 +54,50 @@ pub struct Service {
 struct Inner {
     store: Arc<dyn Store>,
     hub: Hub,
+    cluster: Cluster,
     writer: Writer,
     marks: Marks,
+    presence: Presence,
     limits: Limits,
     metrics: Arc<Metrics>,
     store_up: Arc<AtomicBool>,
-    tail_poke: Notify,
 }
 
 impl Service {
-    /// Starts the service's tasks; they end with `tasks`, the writer after everything that it accepted.
+    /// Starts the service's tasks; they end with `tasks`, the writer after everything that it accepted. The cluster was started
+    /// before, or starts nothing.
     #[must_use]
-    pub fn start(store: Arc<dyn Store>, hub: Hub, limits: Limits, metrics: Arc<Metrics>, tasks: &Tasks) -> Self {
-        let writer = Writer::start(Arc::clone(&store), hub.clone(), &limits, Arc::clone(&metrics), tasks);
-        let marks = Marks::start(Arc::clone(&store), hub.clone(), &limits, tasks);
+    pub fn start(
+        store: Arc<dyn Store>,
+        hub: Hub,
+        cluster: Cluster,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+        tasks: &Tasks,
+    ) -> Self {
+        hub.name_node(cluster.node());
+        people::answer_others(&cluster, &hub);
+        let publisher = Publisher { hub: hub.clone(), cluster: cluster.clone() };
+        let writer = Writer::start(Arc::clone(&store), publisher.clone(), &limits, Arc::clone(&metrics), tasks);
+        let marks = Marks::start(Arc::clone(&store), publisher, &limits, tasks);
+        let (near, memory) = (cluster.clone(), Arc::clone(&store));
+        let presence = Presence::start(near, memory, hub.clone(), &limits, Arc::clone(&metrics), tasks);
         let store_up = Arc::new(AtomicBool::new(true));
         metrics.store_up.set(1);
-        Self {
-            inner: Arc::new(Inner { store, hub, writer, marks, limits, metrics, store_up, tail_poke: Notify::new() }),
-        }
+        let inner = Inner { store, hub, cluster, writer, marks, presence, limits, metrics, store_up };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The hub, for sessions.
     #[must_use]
     pub fn hub(&self) -> &Hub {
         &self.inner.hub
+    }
+
+    /// This node among the others.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.inner.cluster
     }
 
     /// The limits in force.
@@ -87,9 +112,31 @@ impl Service {
         &self.inner.metrics
     }
 
-    /// Whether the store answers.
+    /// Whether the store answers, and the bus.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        Readiness { store_up: self.inner.store_up.load(std::sync::atomic::Ordering::Relaxed) }
+        Readiness {
+            store_up: self.inner.store_up.load(std::sync::atomic::Ordering::Relaxed),
+            bus_up: self.inner.cluster.bus_up().unwrap_or(true),
+        }
+    }
+}
+
+/// Where what was committed goes: to the hub of this node first, then to the others.
+#[derive(Clone)]
+struct Publisher {
+    hub: Hub,
+    cluster: Cluster,
+}
+
+impl Publisher {
+    /// Hands over what was committed. Waits for room in the owners' inboxes, and for nothing of the cluster.
+    async fn publish(&self, events: Vec<Arc<LiveEvent>>) {
+        if self.cluster.is_alone() {
+            self.hub.publish(events).await;
+            return;
+        }
+        self.hub.publish(events.clone()).await;
+        self.cluster.publish(events);
     }
 }

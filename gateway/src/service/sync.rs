@@ -112,33 +112,45 @@ impl Service {
         wanted: impl Fn(&StreamId) -> bool,
     ) {
         let epoch = &start.state.epoch;
-        let positions = by_stream(positions);
-        let views: Vec<StreamView> =
-            views(&connection.user, &start.state).into_iter().filter(|view| wanted(&view.stream)).collect();
-        let mut attaches = Vec::with_capacity(views.len());
-        for view in &views {
-            let plan = plan(view, positions.get(&view.stream).copied(), epoch, limit);
-            let reset = plan.reset.map(|(seq, reason)| {
-                self.inner.metrics.resets.add(reason);
-                Reset { stream: view.stream.clone(), epoch: epoch.clone(), seq, reason }
-            });
-            attaches.push(Attach {
-                stream: view.stream.clone(),
-                connection: Arc::clone(connection),
-                next: plan.next,
-                joined_seq: view.joined_seq,
-                reset,
-                head: view.last_seq,
-                again,
-            });
+        let attaches = attaches(connection, &start.state, positions, limit, again, wanted);
+        for reset in attaches.iter().filter_map(|attach| attach.reset.as_ref()) {
+            self.inner.metrics.resets.add(reset.reason);
         }
-        let targets = views.iter().map(|view| (view.stream.clone(), view.last_seq)).collect();
+        let targets = attaches.iter().map(|attach| (attach.stream.clone(), attach.head)).collect();
         self.inner.metrics.syncs.add(1);
         self.inner.hub.watch(connection.id, epoch.clone(), targets);
         for attach in attaches {
             self.inner.hub.attach(attach);
         }
     }
+}
+
+/// How the wanted streams of a person go on for a client with these positions.
+pub(crate) fn attaches(
+    connection: &Arc<Connection>,
+    state: &ConnectState,
+    positions: &[Position],
+    limit: Option<u32>,
+    again: bool,
+    wanted: impl Fn(&StreamId) -> bool,
+) -> Vec<Attach> {
+    let positions = by_stream(positions);
+    let views = views(&connection.user, state).into_iter().filter(|view| wanted(&view.stream));
+    let attach = |view: StreamView| {
+        let plan = plan(&view, positions.get(&view.stream).copied(), &state.epoch, limit);
+        let epoch = state.epoch.clone();
+        let reset = plan.reset.map(|(seq, reason)| Reset { stream: view.stream.clone(), epoch, seq, reason });
+        Attach {
+            stream: view.stream,
+            connection: Arc::clone(connection),
+            next: plan.next,
+            joined_seq: view.joined_seq,
+            reset,
+            head: view.last_seq,
+            again,
+        }
+    };
+    views.map(attach).collect()
 }
 
 /// The connection's own id stands for its user wherever it is kept: one copy, not one for each snapshot.

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use hallway_protocol::frame::ResetReason;
 use hallway_protocol::{Epoch, Position, Seq, StreamId};
 
+use crate::sabotage::{Mutant, is_on};
+
 /// Events of a room that a client without a position gets at most.
 pub(super) const NEW_STREAM_EVENTS: u64 = 50;
 
@@ -44,6 +46,9 @@ pub(super) fn plan(view: &StreamView, position: Option<&Position>, epoch: &Epoch
         return reset(fresh, ResetReason::Ahead);
     }
     let kept = limit.map_or(floor, newest);
+    if is_on(Mutant::ResumeAlwaysResets) {
+        return reset(kept, ResetReason::Trimmed);
+    }
     if position.seq + 1 < view.first_seq {
         return reset(kept, ResetReason::Trimmed);
     }

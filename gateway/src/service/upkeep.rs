@@ -18,6 +18,8 @@ const TRIM_MAX_STREAMS: u32 = 100;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readiness {
     pub store_up: bool,
+    /// This node hears the others at once; else it hears them through the store.
+    pub bus_up: bool,
 }
 
 impl Service {

@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hallway_protocol::{ErrorBody, ErrorCode, EventBody, StreamId, UserId};
-use hallway_store::{BATCH_MAX_WRITES, CommitBatch, Committed, Refusal, Store, StoreError, Write};
+use hallway_store::{Action, BATCH_MAX_WRITES, CommitBatch, Committed, Refusal, Store, StoreError, Write};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
-use super::answers;
 use super::parking::{Admit, Keyed, Left, Parking, split_behind};
+use super::{Publisher, answers};
 use crate::config::Limits;
-use crate::hub::{Hub, LiveEvent};
+use crate::hub::LiveEvent;
+use crate::sabotage::{FailPoint, Mutant, is_on, pass};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
@@ -82,7 +83,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(
         store: Arc<dyn Store>,
-        hub: Hub,
+        publisher: Publisher,
         limits: &Limits,
         metrics: Arc<Metrics>,
         tasks: &Tasks,
@@ -90,7 +91,7 @@ impl Writer {
         let (queue, entries) = mpsc::channel(usize::try_from(limits.writer_queue_max).unwrap_or(usize::MAX));
         let task = WriterTask {
             store,
-            hub,
+            publisher,
             metrics,
             wait_max: Duration::from_millis(limits.writer_wait_max_ms),
             store_timeout: Duration::from_millis(limits.store_timeout_ms),
@@ -119,7 +120,7 @@ impl Writer {
 #[derive(Clone)]
 struct WriterTask {
     store: Arc<dyn Store>,
-    hub: Hub,
+    publisher: Publisher,
     metrics: Arc<Metrics>,
     wait_max: Duration,
     store_timeout: Duration,
@@ -247,6 +248,8 @@ impl WriterTask {
         let writes: Vec<Write> = part.iter().map(|entry| entry.write.clone()).collect();
         let streams: Vec<StreamId> = writes.iter().map(|write| write.action.stream()).collect();
         self.metrics.commit_batch_writes.record(writes.len());
+        let part = if is_on(Mutant::AcknowledgeBeforeCommit) { self.acknowledge_unheard(part).await } else { part };
+        pass(FailPoint::BeforeCommit);
         let begun = Instant::now();
         let store = Arc::clone(&self.store);
         let mut commit: Pin<Box<dyn Future<Output = Result<CommitBatch, StoreError>> + Send>> =
@@ -282,10 +285,36 @@ impl WriterTask {
         Part::Settled(Vec::new())
     }
 
+    /// [`Mutant::AcknowledgeBeforeCommit`]: answers with the numbers that the messages would get.
+    async fn acknowledge_unheard(&self, part: Vec<Entry>) -> Vec<Entry> {
+        let mut unheard = Vec::with_capacity(part.len());
+        for (place, entry) in part.into_iter().enumerate() {
+            let Action::SendMessage { room, id, .. } = &entry.write.action else {
+                unheard.push(entry);
+                continue;
+            };
+            let stream = StreamId::Room(room.clone());
+            let heads = self.store.heads(vec![stream.clone()]).await;
+            let last_seq = heads.map_or(0, |batch| batch.heads.first().map_or(0, |head| head.last_seq));
+            let seq = last_seq + 1 + place as u64;
+            let committed = Committed { stream, seq, at_ms: 0, id: Some(*id), repeated: false, events: Vec::new() };
+            drop(entry.reply.send(Ok(committed)));
+            unheard.push(Entry {
+                stream: entry.stream,
+                write: entry.write,
+                queued_at: entry.queued_at,
+                reply: oneshot::channel().0,
+            });
+        }
+        unheard
+    }
+
     /// Publishes, then answers. Says what was left out because of a lock.
     async fn acknowledge(&self, part: Vec<Entry>, batch: CommitBatch) -> Vec<Left<Entry>> {
-        self.hub.set_epoch(&batch.epoch);
+        pass(FailPoint::AfterCommitBeforePublish);
+        self.publisher.hub.set_epoch(&batch.epoch);
         let results = self.publish(batch).await;
+        pass(FailPoint::AfterPublishBeforeAcknowledge);
         let mut left = Vec::new();
         for (entry, result) in part.into_iter().zip(results) {
             match result {
@@ -304,13 +333,13 @@ impl WriterTask {
         for committed in results.iter_mut().flatten() {
             for event in committed.events.drain(..) {
                 if let (StreamId::User(user), EventBody::MembershipChanged(change)) = (&event.stream, &event.body) {
-                    self.hub.learn_change(user, change, event.seq);
+                    self.publisher.hub.learn_change(user, change, event.seq);
                 }
                 events.push(Arc::new(LiveEvent::new(event)));
             }
         }
         self.metrics.events_committed.add(events.len() as u64);
-        self.hub.publish(events).await;
+        self.publisher.publish(events).await;
         results
     }
 
@@ -330,7 +359,7 @@ impl WriterTask {
             tokio::select! {
                 result = commit => match result {
                     Ok(batch) => {
-                        this.hub.set_epoch(&batch.epoch);
+                        this.publisher.hub.set_epoch(&batch.epoch);
                         this.publish(batch).await;
                     }
                     Err(_) => this.look(streams).await,
@@ -351,7 +380,7 @@ impl WriterTask {
         streams.dedup();
         loop {
             if let Ok(batch) = self.store.heads(streams.clone()).await {
-                self.hub.heads(batch.heads.into_iter().map(|head| (head.stream, head.last_seq)).collect());
+                self.publisher.hub.heads(batch.heads.into_iter().map(|head| (head.stream, head.last_seq)).collect());
                 return;
             }
             tokio::select! {

@@ -15,7 +15,7 @@ const STREAMS_MAX: usize = 64;
 const EVENTS_MIN_PER_STREAM: u64 = 32;
 
 /// What to read now, if anything.
-pub(super) fn next(connection: &Connection) -> Option<Vec<Behind>> {
+pub(crate) fn next(connection: &Connection) -> Option<Vec<Behind>> {
     if !connection.has_behind() || !connection.outbound.is_half_empty() {
         return None;
     }
@@ -70,7 +70,7 @@ pub(super) async fn read(
 }
 
 /// A page that does not begin where it should, or is empty below the head, is a reset: never a silent hole.
-fn reset_of(behind: &Behind, page: &LogPage, epoch: &Epoch) -> Option<Reset> {
+pub(crate) fn reset_of(behind: &Behind, page: &LogPage, epoch: &Epoch) -> Option<Reset> {
     let seq = match page.events.first() {
         Some(first) if first.seq() == behind.next => return None,
         Some(first) => first.seq() - 1,

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use hallway_protocol::codec::Codec;
 use hallway_protocol::frame::{Closing, ErrorFrame, OkFrame};
 use hallway_protocol::{CloseCode, ErrorBody, ErrorCode, Reply, ServerFrame};
-use rand::RngExt;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
@@ -23,8 +22,6 @@ use crate::connection::{
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for the client to hang up after our close frame.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
-/// When clients that were sent away together come back: spread over this time.
-const RECONNECT_SPREAD_MS: u64 = 2000;
 /// Replies of one burst are joined up to this size; then they leave.
 const JOINED_MAX_BYTES: usize = 16 * 1024;
 
@@ -166,17 +163,9 @@ impl Line {
         self.send(&ServerFrame::Error(ErrorFrame { id, error }));
     }
 
-    /// Says why, closes, and gives the last bytes some time to leave.
-    pub(super) async fn finish(self, end: End) {
+    /// Says why, closes, and gives the last bytes some time to leave; whether they did.
+    pub(super) async fn finish(self, end: End, reconnect_after_ms: Option<u64>) -> bool {
         if let End::Close(code) = end {
-            let reconnect_after_ms = code.reconnect().then(|| match code {
-                // Many are told so at once: they come back one after the other.
-                CloseCode::Draining
-                | CloseCode::StoreUnavailable
-                | CloseCode::EpochChanged
-                | CloseCode::MemoryBudget => rand::rng().random_range(0..RECONNECT_SPREAD_MS),
-                _ => 0,
-            });
             let reason = code.reason().to_owned();
             // No event lands behind our goodbye; the client resumes from its positions.
             self.outbound.request_close(code);
@@ -186,11 +175,13 @@ impl Line {
         if end != End::Lost {
             let _ = tokio::time::timeout(FLUSH_TIMEOUT, self.flush_all()).await;
         }
+        let has_left = self.outbound.backlog_bytes() == 0;
         let _ = SockRef::from(&*self.socket).shutdown(Shutdown::Write);
         if matches!(end, End::Close(_)) {
             // Unread bytes would turn our goodbye into a reset that overtakes it.
             let _ = tokio::time::timeout(GOODBYE_TIMEOUT, self.read_to_end()).await;
         }
+        has_left
     }
 
     async fn flush_all(&self) {

@@ -15,9 +15,10 @@
 //! **Invariant:** no frame is read while the backlog is over its bound, so replies are bounded by requests in flight.
 //!
 //! Reading order: `line` (the socket with its WebSocket), `handshake`, `run` (what wakes it), `requests`, `catch_up`,
-//! `rate` (pure).
+//! `rate` (pure), `farewell` (how all of them hear of a drain).
 
-mod catch_up;
+pub(crate) mod catch_up;
+mod farewell;
 mod handshake;
 mod line;
 mod rate;
@@ -37,8 +38,9 @@ use crate::connection::Budget;
 use crate::hub::ConnectionId;
 use crate::service::{PageReader, Service};
 use crate::tasks::Tasks;
-use crate::telemetry::labels::CloseReason;
+use crate::telemetry::labels::{CloseReason, DrainOutcome};
 
+pub use farewell::Farewell;
 pub use line::Upgraded;
 
 use handshake::Unidentified;
@@ -53,6 +55,8 @@ pub struct Sessions {
     pub budget: Arc<Budget>,
     /// The sessions' own stop, which comes before that of the service.
     pub tasks: Tasks,
+    /// What a drain tells them.
+    pub farewell: Farewell,
     next_id: AtomicU64,
     open: AtomicUsize,
     unidentified: AtomicUsize,
@@ -80,6 +84,7 @@ impl Sessions {
             authenticator,
             budget,
             tasks,
+            farewell: Farewell::default(),
             next_id: AtomicU64::new(1),
             open: AtomicUsize::new(0),
             unidentified: AtomicUsize::new(0),
@@ -149,7 +154,16 @@ impl Place {
     fn close(&self, line: Line, end: End, begun: Instant) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
             self.sessions.service.metrics().connections_closed.add(CloseReason::from(end));
-            line.finish(end).await;
+            let farewell = &self.sessions.farewell;
+            let after_ms = if let End::Close(code) = end { farewell.reconnect_after_ms(code) } else { None };
+            let has_left = line.finish(end, after_ms).await;
+            if end == End::Close(CloseCode::Draining) {
+                let outcome = if has_left { DrainOutcome::Clean } else { DrainOutcome::Forced };
+                self.sessions.service.metrics().drained.add(outcome);
+                if !has_left {
+                    farewell.note_cut();
+                }
+            }
             tracing::debug!(end = ?end, lasted_ms = begun.elapsed().as_millis() as u64, "a connection ended");
         })
     }

@@ -33,13 +33,10 @@ pub(super) struct Identified {
 }
 
 /// What the session waits for besides its socket and its commands.
-struct Waits<'a, W, S> {
+struct Waits<'a, W> {
     outbound: &'a Outbound,
     timer: Pin<&'a mut Sleep>,
     woken: Pin<&'a mut W>,
-    stopped: Pin<&'a mut S>,
-    /// The stop knows whom to wake. Its list is shared by all sessions: it is not locked again for each message.
-    is_stop_awaited: bool,
 }
 
 /// What to do after everything that was ready was served.
@@ -68,31 +65,20 @@ impl Identified {
     /// Serves the connection until it ends.
     pub(super) async fn run(&mut self, line: &mut Line) -> End {
         let outbound = Arc::clone(&line.outbound);
-        let tasks = self.sessions().tasks.clone();
         let mut timer = pin!(tokio::time::sleep_until(self.next_deadline(Instant::now(), &outbound).into()));
         let mut woken = pin!(outbound.woken());
-        let mut stopped = pin!(tasks.stopped());
-        let mut is_stop_awaited = false;
         poll_fn(|cx| {
-            let mut waits = Waits {
-                outbound: &outbound,
-                timer: timer.as_mut(),
-                woken: woken.as_mut(),
-                stopped: stopped.as_mut(),
-                is_stop_awaited,
-            };
-            let poll = self.poll(cx, line, &mut waits, || outbound.woken());
-            is_stop_awaited = waits.is_stop_awaited;
-            poll
+            let mut waits = Waits { outbound: &outbound, timer: timer.as_mut(), woken: woken.as_mut() };
+            self.poll(cx, line, &mut waits, || outbound.woken())
         })
         .await
     }
 
-    fn poll<W: Future<Output = ()>, S: Future<Output = ()>>(
+    fn poll<W: Future<Output = ()>>(
         &mut self,
         cx: &mut Context<'_>,
         line: &mut Line,
-        waits: &mut Waits<'_, W, S>,
+        waits: &mut Waits<'_, W>,
         woken_again: impl Fn() -> W,
     ) -> Poll<End> {
         loop {
@@ -109,18 +95,18 @@ impl Identified {
     }
 
     /// Serves everything that is ready, once. Tokio's budget bounds how often this can be repeated within one poll.
-    fn turn<W: Future<Output = ()>, S: Future<Output = ()>>(
+    fn turn<W: Future<Output = ()>>(
         &mut self,
         cx: &mut Context<'_>,
         line: &mut Line,
-        waits: &mut Waits<'_, W, S>,
+        waits: &mut Waits<'_, W>,
         woken_again: impl FnOnce() -> W,
     ) -> Turn {
         let outbound = waits.outbound;
         if let Some(end) = self.end_now(outbound) {
             return Turn::End(end);
         }
-        let mut is_served = self.poll_stop(cx, waits);
+        let mut is_served = self.hear_farewell();
         if waits.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             if let Some(end) = self.overdue(now, outbound) {
@@ -161,17 +147,12 @@ impl Identified {
         }
     }
 
-    /// A task has one waker for its whole life, so the stop is asked to wake it only once.
-    fn poll_stop<W, S: Future<Output = ()>>(&mut self, cx: &mut Context<'_>, waits: &mut Waits<'_, W, S>) -> bool {
+    /// Whether the node has just told this connection to go. Whoever tells it wakes it.
+    fn hear_farewell(&mut self) -> bool {
         if self.is_draining {
             return false;
         }
-        self.is_draining = if waits.is_stop_awaited {
-            self.sessions().tasks.is_stopped()
-        } else {
-            waits.is_stop_awaited = true;
-            waits.stopped.as_mut().poll(cx).is_ready()
-        };
+        self.is_draining = self.sessions().farewell.is_told(self.requests.actor.connection.id);
         self.is_draining
     }
 
@@ -292,6 +273,6 @@ mod tests {
     fn a_session_that_waits_is_small() {
         let sizes = [size_of::<Line>(), size_of::<Identified>(), future_bytes(Identified::run)];
         println!("a line, what a session knows, and its waiting: {sizes:?} bytes");
-        assert!(sizes.iter().zip([80, 168, 400]).all(|(bytes, most)| *bytes <= most), "{sizes:?} bytes");
+        assert!(sizes.iter().zip([80, 168, 304]).all(|(bytes, most)| *bytes <= most), "{sizes:?} bytes");
     }
 }

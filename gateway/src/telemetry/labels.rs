@@ -152,16 +152,28 @@ label! {
     BusRefused "reason" {
         /// It is no envelope.
         Malformed "malformed",
-        /// It is an envelope of a version that cannot be read.
+        /// It is larger than an envelope may be.
+        TooLarge "too_large",
+        /// It is an envelope of another major version.
         Version "version",
-        /// It is not sealed with the cluster's secret.
-        Seal "seal",
+        /// It is not sealed with the cluster's secret, or was changed.
+        Signature "signature",
         /// It was heard before.
-        Repeated "repeated",
+        Replayed "replayed",
         /// A part of it cannot be read.
         Frame "frame",
         /// It belongs to another life of the store.
         Epoch "epoch",
+    }
+}
+
+label! {
+    /// How a drain took leave of a connection.
+    DrainOutcome "outcome" {
+        /// Its client was told, and it was closed in time.
+        Clean "clean",
+        /// Its client did not take the goodbye, or the deadline came first.
+        Forced "forced",
     }
 }
 

@@ -10,7 +10,7 @@ use opentelemetry::metrics::Meter;
 use super::exporter::{Exporter, MetricsError};
 use super::instruments::Instrument;
 pub use super::instruments::{Counter, Durations, Gauge, Labelled, Sizes};
-use super::labels::{BusPath, BusRefused, CloseReason, CommandLabel, GapCause, RefusedReason};
+use super::labels::{BusPath, BusRefused, CloseReason, CommandLabel, DrainOutcome, GapCause, RefusedReason};
 use hallway_protocol::ErrorCode;
 use hallway_protocol::frame::ResetReason;
 
@@ -91,6 +91,8 @@ catalogue! {
     bus_events_received: Labelled<BusPath> = "hallway_bus_events_received_total", "events", "Events in those messages, by path";
     bus_refused: Labelled<BusRefused> = "hallway_bus_refused_total", "messages", "Messages or parts of them that were not taken, by reason";
     bus_missed: Counter = "hallway_bus_missed_total", "times", "Times that something was known to be missed on the bus";
+    bus_connections_lost: Counter = "hallway_bus_connections_lost_total", "connections", "Connections to the bus that ended, fell silent or were deaf, and were replaced";
+    bus_lagged: Counter = "hallway_bus_lagged_total", "messages", "Messages from the bus that came faster than this node took them, and were lost";
     bus_queue_drops: Counter = "hallway_bus_queue_drops_total", "messages", "Events and frames that a full queue to the bus did not take; the tail delivers the events";
     bus_full_owners: Counter = "hallway_bus_full_owners_total", "messages", "Messages whose events were handed over as heads because the owners were full";
     bus_subscriptions: Gauge = "hallway_bus_room_subscriptions", "rooms", "Large rooms whose channel this node hears";
@@ -102,6 +104,12 @@ catalogue! {
     tail_rows: Counter = "hallway_tail_rows_total", "events", "Events that polls of the store's tail looked at";
     tail_heads: Counter = "hallway_tail_heads_total", "streams", "Streams whose heads were asked for because the tail was held up";
     writes_parked: Gauge = "hallway_writes_parked", "writes", "Writes that wait for rooms which someone else has locked in the store";
+    presence_watched: Gauge = "hallway_presence_watched", "people", "People on the watch lists of this node's connections, all lists together";
+    presence_frames: Counter = "hallway_presence_frames_total", "frames", "Presence frames handed to watching connections";
+    presence_drops: Counter = "hallway_presence_drops_total", "frames", "Presence frames that a full backlog did not take; their watchers are told when they read again";
+    directory_people: Gauge = "hallway_directory_people", "people", "People known to be connected, at any node";
+    draining: Gauge = "hallway_draining", "boolean", "1 while the node is stopping";
+    drained: Labelled<DrainOutcome> = "hallway_drained_total", "connections", "Connections that a drain took leave of, by outcome";
 }
 
 impl Metrics {
@@ -134,6 +142,7 @@ mod tests {
         metrics.request_duration.record(Duration::from_millis(3));
         metrics.commit_duration.record(Duration::from_micros(50));
         metrics.sync_duration.record(Duration::from_secs(20));
+        metrics.bus_probe_duration.record(Duration::from_micros(200));
         metrics.commit_batch_writes.record(7);
         let text = exporter.render().unwrap();
         for row in CATALOGUE {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hallway_gateway::bus::local::LocalExchange;
-use hallway_gateway::bus::{Channel, Heard, INBOX_MAX_MESSAGES};
+use hallway_gateway::bus::{Channel, Heard, INBOX_MAX_BYTES};
 use hallway_gateway::node::NodeId;
 use loadtest_cluster::TemporaryRedis;
 
-use crate::meeting::{Meeting, hear, hear_until, message, room, text};
+use crate::meeting::{Meeting, hear, hear_until, heard_at_last, message, room, text};
 
 /// One test for each promise, on what is quick to start.
 macro_rules! promises {
@@ -125,12 +125,12 @@ mod promise {
     }
 
     pub(super) async fn a_burst_is_heard_whole_or_said_to_be_missed(meeting: &Meeting) {
-        const COUNT: usize = 20_000;
+        const COUNT: usize = 10_000;
         let (writer, reader) = (meeting.join().await, meeting.join().await);
         reader.subscribe(vec![Channel::All]).await.unwrap();
         let writing = async {
-            for first in (0..COUNT).step_by(1_000) {
-                let batch = (first..first + 1_000).map(|number| (Channel::All, text(number))).collect();
+            for first in (0..COUNT).step_by(500) {
+                let batch = (first..first + 500).map(|number| (Channel::All, text(number))).collect();
                 writer.publish(batch).await.unwrap();
             }
             writer.publish(vec![(Channel::All, text("end"))]).await.unwrap();
@@ -143,22 +143,24 @@ mod promise {
     }
 
     pub(super) async fn who_does_not_listen_loses_messages_and_is_told(meeting: &Meeting) {
-        let (writer, reader, control) = (meeting.join().await, meeting.join().await, meeting.join().await);
+        const LENGTH: usize = 256 * 1024;
+        let (writer, reader) = (meeting.join().await, meeting.join().await);
         reader.subscribe(vec![Channel::All]).await.unwrap();
-        let more = INBOX_MAX_MESSAGES + 5_000;
-        let payload = text("x");
-        for _ in 0..more.div_ceil(1_000) {
-            writer.publish(vec![(Channel::All, payload.clone()); 1_000]).await.unwrap();
+        let payload = Bytes::from(vec![b'x'; LENGTH]);
+        let fits = INBOX_MAX_BYTES / LENGTH;
+        for _ in 0..=fits.div_ceil(8) {
+            writer.publish(vec![(Channel::All, payload.clone()); 8]).await.unwrap();
         }
-        // The next subscription is confirmed behind all of that.
-        reader.subscribe(vec![room("behind")]).await.unwrap();
         let mut messages = 0;
-        while hear(&*reader).await != Heard::Missed {
+        // Redis may have dropped it before its inbox was full, which is missing something too.
+        while let Heard::Message { .. } = hear(&*reader).await {
             messages += 1;
         }
-        assert_eq!(messages, INBOX_MAX_MESSAGES, "what fits is kept, in its place");
-        control.publish(vec![(room("behind"), text("end"))]).await.unwrap();
-        hear_until(&*reader, &message(&room("behind"), "end")).await;
+        assert!(messages <= fits, "{messages} waited, {fits} may");
+        if matches!(meeting, Meeting::Local(_)) {
+            assert_eq!(messages, fits, "what fits is kept, in its place");
+        }
+        heard_at_last(&*writer, &*reader, &Channel::All, "end").await;
     }
 
     pub(super) async fn ten_thousand_channels_can_be_followed_and_left(meeting: &Meeting) {
@@ -166,18 +168,19 @@ mod promise {
         let (writer, reader) = (meeting.join().await, meeting.join().await);
         let rooms: Vec<Channel> = (0..COUNT).map(|number| room(format!("many:{number}"))).collect();
         reader.subscribe(rooms.clone()).await.unwrap();
-        for chunk in rooms.chunks(1_000) {
-            writer.publish(chunk.iter().map(|channel| (channel.clone(), text("heard"))).collect()).await.unwrap();
-        }
-        for channel in &rooms {
+        let sample: Vec<Channel> = rooms.iter().step_by(10).cloned().collect();
+        let said = |text: &str| sample.iter().map(|channel| (channel.clone(), self::text(text))).collect();
+        writer.publish(said("heard")).await.unwrap();
+        for channel in &sample {
+            // Order is a matter of each channel.
             let Heard::Message { channel: heard, .. } = hear(&*reader).await else { panic!("missed") };
-            assert!(matches!(heard, Channel::Room(_)), "{channel}");
+            assert!(sample.contains(&heard), "{channel}");
         }
         reader.unsubscribe(rooms[1..].to_vec()).await.unwrap();
-        for chunk in rooms.chunks(1_000).rev() {
-            writer.publish(chunk.iter().map(|channel| (channel.clone(), text("left"))).collect()).await.unwrap();
-        }
-        assert_eq!(hear(&*reader).await, message(&rooms[0], "left"));
+        writer.publish(said("left")).await.unwrap();
+        writer.publish(vec![(rooms[0].clone(), text("end"))]).await.unwrap();
+        let heard = hear_until(&*reader, &message(&rooms[0], "end")).await;
+        assert_eq!(heard, [message(&rooms[0], "left")]);
     }
 
     pub(super) async fn meetings_next_door_do_not_hear_each_other(meeting: &Meeting) {

@@ -50,7 +50,13 @@ pub(crate) fn options(url: &str) -> RedisOptions {
 /// A bus that can publish and hear.
 pub(crate) async fn connected(options: &RedisOptions) -> Arc<RedisBus> {
     let bus = Arc::new(RedisBus::open(options, &Tasks::default()).unwrap());
-    eventually("it is connected", || bus.health().is_connected()).await;
+    let begun = Instant::now();
+    while !bus.health().is_connected() {
+        if begun.elapsed() > PATIENCE {
+            panic!("it does not connect: {:?}", bus.subscribe(vec![Channel::All]).await);
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
     bus
 }
 
@@ -97,4 +103,17 @@ pub(crate) async fn publish_at_last(bus: &dyn Bus, channel: &Channel, said: &str
         assert!(begun.elapsed() < PATIENCE, "it still cannot be published: {error}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Publishes until it is heard: what is published while a connection is replaced may go astray. Says how often it took.
+pub(crate) async fn heard_at_last(writer: &dyn Bus, reader: &dyn Bus, channel: &Channel, said: &str) -> u32 {
+    let (begun, wanted) = (Instant::now(), message(channel, said));
+    for tries in 1.. {
+        assert!(begun.elapsed() < PATIENCE, "it is still not heard");
+        publish_at_last(writer, channel, said).await;
+        if timeout(Duration::from_millis(300), hear_until(reader, &wanted)).await.is_ok() {
+            return tries;
+        }
+    }
+    0
 }

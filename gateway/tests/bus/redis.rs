@@ -58,7 +58,6 @@ async fn a_redis_that_was_killed_and_came_back_empty_is_used_again_and_nothing_o
     let begun = Instant::now();
     reader.subscribe(vec![room("new")]).await.unwrap_err();
     assert!(begun.elapsed() < FAILS_WITHIN);
-    reader.unsubscribe(vec![room("unknown")]).await.unwrap();
 
     server.restart().unwrap();
     let begun = Instant::now();
@@ -106,7 +105,9 @@ fn resident() -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heavy_while_redis_is_frozen_publishing_fails_in_time_and_memory_is_bounded() {
     let server = TemporaryRedis::start().unwrap();
+    let before = resident();
     let (writer, reader) = (connected(&options(&server.url())).await, connected(&options(&server.url())).await);
+    println!("a bus takes {} KiB", (resident() - before) / 2 / 1024);
     reader.subscribe(vec![Channel::All]).await.unwrap();
     let payload = Bytes::from(vec![7; 256 * 1024]);
     writer.publish(vec![(Channel::All, payload.clone())]).await.unwrap();
@@ -201,17 +202,18 @@ async fn one_message_is_one_publish() {
     assert!((1_000..=1_000 + beats).contains(&published), "{published} were published");
 }
 
-const ACL_COMMANDS: [&str; 8] =
-    ["+hello", "+ping", "+publish", "+subscribe", "+unsubscribe", "+client|id", "+info", "on"];
+/// What docs/configuration.md asks for.
+const ACL_COMMANDS: [&str; 9] =
+    ["on", "+hello", "+ping", "+info", "+client|id", "+client|info", "+publish", "+subscribe", "+unsubscribe"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_with_a_password_and_the_few_rights_that_are_documented_is_enough() {
     let server = TemporaryRedis::start().unwrap();
-    let rights = [&["ACL", "SETUSER", "gateway", ">p%40:/ss word", "&test:*"][..], &ACL_COMMANDS].concat();
+    let rights = [&["ACL", "SETUSER", "gateway", ">p%40:/ß\\?#word", "&test:*"][..], &ACL_COMMANDS].concat();
     server.command(&rights).unwrap();
     let (writer, reader) = (
-        connected(&options(&server.url_of("gateway", "p%2540%3A%2Fss%20word"))).await,
-        connected(&options(&server.url_of("gateway", "p%2540%3A%2Fss%20word"))).await,
+        connected(&options(&server.url_of("gateway", "p%2540%3A%2F%C3%9F%5C%3F%23word"))).await,
+        connected(&options(&server.url_of("gateway", "p%2540%3A%2F%C3%9F%5C%3F%23word"))).await,
     );
     reader.subscribe(vec![Channel::All]).await.unwrap();
     writer.publish(vec![(Channel::All, text("hello"))]).await.unwrap();
@@ -243,7 +245,7 @@ async fn a_channel_that_is_not_allowed_fails_its_subscription_and_works_once_it_
     let bus = connected(&options(&server.url_of("gateway", "right"))).await;
     bus.subscribe(vec![Channel::All]).await.unwrap();
     let error = bus.subscribe(vec![room("forbidden")]).await.unwrap_err();
-    assert!(format!("{error:?}").contains("NOPERM"), "{error:?}");
+    assert!(format!("{error:?}").contains("Refused"), "{error:?}");
     server.command(&["ACL", "SETUSER", "gateway", "&test:*"]).unwrap();
     assert_eq!(hear(&*bus).await, Heard::Missed);
     publish_at_last(&*bus, &room("forbidden"), "allowed").await;
@@ -264,7 +266,7 @@ async fn tls_is_used_and_the_server_has_to_prove_itself() {
     let mistrusting = RedisOptions { tls_ca_file: Some(others.authority), ..options(&url) };
     let bus = RedisBus::open(&mistrusting, &Tasks::default()).unwrap();
     let error = bus.subscribe(vec![Channel::All]).await.unwrap_err();
-    assert!(format!("{error:?}").contains("certificate"), "{error:?}");
+    assert!(format!("{error:?}").contains("InvalidCertificate"), "{error:?}");
     let missing = RedisOptions { tls_ca_file: Some(PathBuf::from("/nowhere.pem")), ..options(&url) };
     assert!(RedisBus::open(&missing, &Tasks::default()).unwrap_err().to_string().contains("/nowhere.pem"));
 }

@@ -6,7 +6,7 @@ use hallway_gateway::bus::{Bus as _, Channel, Heard};
 use loadtest_cluster::{TemporaryRedis, TemporaryRedisCluster, TemporarySentinel};
 
 use crate::conformance::all_promises;
-use crate::meeting::{Meeting, connected, eventually, hear, hear_until, message, options, publish_at_last, text};
+use crate::meeting::{Meeting, connected, eventually, hear, heard_at_last, options};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heavy_a_redis_cluster_keeps_all_promises() {
@@ -28,8 +28,7 @@ async fn heavy_after_a_fail_over_the_nodes_meet_at_the_new_primary() {
     let begun = Instant::now();
     servers.primary().kill9().unwrap();
     assert_eq!(hear(&*reader).await, Heard::Missed);
-    publish_at_last(&*writer, &Channel::All, "over there").await;
-    hear_until(&*reader, &message(&Channel::All, "over there")).await;
+    heard_at_last(&*writer, &*reader, &Channel::All, "over there").await;
     println!("in use again {:?} after the primary was killed", begun.elapsed());
     assert_eq!(servers.primary_port().unwrap(), servers.replica().port());
 }
@@ -42,19 +41,7 @@ async fn heavy_nodes_of_a_redis_cluster_that_die_are_left_for_others() {
     for (number, node) in cluster.nodes()[..2].iter().enumerate() {
         node.kill9().unwrap();
         let begun = Instant::now();
-        // Until the publisher and the subscriber of both are on nodes that live, a message may go astray.
-        let said = format!("without {number}");
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            publish_at_last(&*writer, &Channel::All, &said).await;
-            let heard = tokio::time::timeout(std::time::Duration::from_millis(200), async {
-                hear_until(&*reader, &message(&Channel::All, &said)).await
-            });
-            if heard.await.is_ok() {
-                break;
-            }
-        }
+        let tries = heard_at_last(&*writer, &*reader, &Channel::All, &format!("without {number}")).await;
         println!("heard again {:?} after node {number} was killed, at try {tries}", begun.elapsed());
     }
 }
@@ -85,14 +72,6 @@ async fn heavy_a_subscriber_that_answers_but_hears_nothing_is_noticed_and_replac
     eventually("the deafness is noticed", || bus.health().connections_deaf() > 0).await;
     println!("noticed after {:?}", begun.elapsed());
     assert_eq!(hear(&*bus).await, Heard::Missed);
-    let said = text("healed");
-    loop {
-        publish_at_last(&*bus, &Channel::All, "healed").await;
-        let heard = tokio::time::timeout(std::time::Duration::from_millis(500), bus.receive()).await;
-        if heard == Ok(Heard::Message { channel: Channel::All, payload: said.clone() }) {
-            break;
-        }
-        assert!(begun.elapsed() < crate::meeting::PATIENCE, "it does not get better");
-    }
+    heard_at_last(&*bus, &*bus, &Channel::All, "healed").await;
     println!("healed after {:?}", begun.elapsed());
 }

@@ -49,7 +49,7 @@ fn heavy_a_build_that_serves_cannot_have_faults() {
         .expect("cargo can be run");
     let tree = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && tree.contains("hallway-gateway"), "{output:?}");
-    for feature in ["fault-injection", "conformance"] {
+    for feature in ["fault-injection", "conformance", "sabotage"] {
         assert!(!tree.contains(feature), "a plain build has the feature {feature}:\n{tree}");
     }
 }

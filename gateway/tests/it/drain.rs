@@ -1,10 +1,14 @@
 //! A node that stops says when to come back, answers what it accepted, and loses nothing.
 
+use std::time::{Duration, Instant};
+
 use hallway_protocol::ServerFrame;
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::fault_store::Commits;
 use crate::node::{TestNode, http_get};
+use crate::seat::Seat;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_drains_and_says_when_to_come_back() {
@@ -67,6 +71,75 @@ async fn a_drain_is_over_by_its_deadline_and_counts_who_was_forced() {
     let report = node.drain().await;
     assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
     assert_eq!((report.clean, report.forced), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_leaves_serves_on_until_it_was_noticed() {
+    let node = TestNode::start(|config| {
+        config.limits.drain_notice_ms = 1500;
+        config.limits.drain_deadline_ms = 8000;
+    })
+    .await;
+    let mut ada = node.connect("ada").await;
+    ada.create("lobby", "public").await;
+    let (admin, ben) = (node.admin_address(), node.options("ben"));
+    let begun = Instant::now();
+    let drain = node.drain();
+    let clients = async {
+        while http_get(admin, "/readyz", &[]).await.status == 200 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Not every balancer has seen that yet: who still comes is served like everybody.
+        let (connection, welcome) = loadtest_client::Connection::open(&ben).await.unwrap();
+        let mut ben = Seat::new(connection, welcome);
+        ben.join("lobby").await;
+        let seq = ada.say("lobby", "still here").await;
+        ben.event("lobby", seq).await;
+        assert!(begun.elapsed() < Duration::from_millis(1500), "the machine is too slow for this test");
+        for seat in [&mut ada, &mut ben] {
+            assert_eq!(seat.end().await.code, Some(4000));
+        }
+        assert!(begun.elapsed() >= Duration::from_millis(1500));
+    };
+    let (report, ()) = tokio::join!(drain, clients);
+    assert_eq!((report.clean, report.forced), (2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_of_a_drain_are_sent_back_spread_over_their_number() {
+    const CLIENTS: usize = 200;
+    let node = TestNode::start(|config| {
+        config.limits.drain_batch_connections = 20;
+        config.limits.drain_reconnects_per_second = 50;
+        config.limits.drain_deadline_ms = 8000;
+    })
+    .await;
+    let mut clients = JoinSet::new();
+    for number in 0..CLIENTS {
+        let mut seat = node.connect(&format!("user-{number}")).await;
+        clients.spawn(async move {
+            let closing = seat.take("closing", |frame| matches!(frame, ServerFrame::Closing(_))).await;
+            let ServerFrame::Closing(closing) = closing else { unreachable!() };
+            let told = Instant::now();
+            assert_eq!(seat.end().await.code, Some(4000));
+            (told, Duration::from_millis(closing.reconnect_after_ms.unwrap()))
+        });
+    }
+    let begun = Instant::now();
+    let report = node.drain().await;
+    assert_eq!((report.clean, report.forced), (CLIENTS, 0));
+    let told = clients.join_all().await;
+    let last = told.iter().map(|(told, _)| told.duration_since(begun)).max().unwrap();
+    assert!(last > Duration::from_millis(500) && last < Duration::from_secs(6), "the last was told after {last:?}");
+    // Four seconds at fifty a second: no half second has more than twice its share.
+    let mut returns = [0; 12];
+    for (told, after) in &told {
+        let half_second = (told.duration_since(begun) + *after).as_millis() / 500;
+        returns[usize::try_from(half_second).unwrap().min(11)] += 1;
+    }
+    println!("told within {last:?}; returns by half seconds: {returns:?}");
+    assert!(returns.iter().all(|count| *count <= 50), "{returns:?}");
+    assert!(returns[6..].iter().sum::<usize>() > 20, "{returns:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,6 +25,7 @@ mod hostile;
 mod http;
 mod limits;
 mod people;
+mod presence;
 mod recovery;
 mod rights;
 mod slow_store;

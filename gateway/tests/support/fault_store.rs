@@ -148,6 +148,10 @@ impl Rooms for FaultStore {
     async fn audiences(&self, rooms: Vec<RoomId>, members_max: u32) -> Result<AudienceBatch, StoreError> {
         self.inner.audiences(rooms, members_max).await
     }
+
+    async fn acquaintances(&self, user: &UserId, others: Vec<UserId>) -> Result<Vec<UserId>, StoreError> {
+        self.inner.acquaintances(user, others).await
+    }
 }
 
 #[async_trait]

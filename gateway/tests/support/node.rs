@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hallway_gateway::config::{Config, Secret};
-use hallway_gateway::server::{DrainReport, Node, open_store};
+use hallway_gateway::server::{DrainReport, Given, Node, open_store};
 use hallway_store::Store;
 use loadtest_client::token::{Claims, mint, sign};
 use loadtest_client::{ConnectOptions, Connection};
@@ -35,11 +35,11 @@ struct House {
 
 impl House {
     async fn launch(self, store: Option<Arc<dyn Store>>) -> TestNode {
-        let (config, secret) = (self.config.clone(), Secret::new(SECRET));
-        let node = match store {
-            None => Node::start(config, &secret).await.unwrap(),
-            Some(store) => Node::start_with_store(config, &secret, store).await.unwrap(),
-        };
+        self.launch_with(Given { store, ..Given::default() }).await
+    }
+
+    async fn launch_with(self, given: Given) -> TestNode {
+        let node = Node::start_with(self.config.clone(), &Secret::new(SECRET), given).await.unwrap();
         TestNode { node, house: self }
     }
 
@@ -69,6 +69,18 @@ impl TestNode {
         Self::prepare(change).launch_with_faults().await
     }
 
+    /// The same, with parts that are there already.
+    #[allow(dead_code, reason = "not every test binary has several nodes")]
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config), given: Given) -> Self {
+        Self::prepare(change).launch_with(given).await
+    }
+
+    /// The node itself.
+    #[allow(dead_code, reason = "not every test binary has several nodes")]
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
     /// Drains the node and starts it again on the same data, on other ports.
     pub(crate) async fn restart(self) -> Self {
         let Self { node, house } = self;
@@ -90,6 +102,8 @@ impl TestNode {
         config.server.admin_listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.server.data_dir = data_dir.path().to_owned();
         config.server.lanes = 2;
+        // Nobody here has to notice before a node stops.
+        config.limits.drain_notice_ms = 0;
         change(&mut config);
         House { config, _data_dir: data_dir }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use hallway_protocol::frame::Reset;
-use hallway_protocol::{Epoch, EventBody, Position, Seq, StreamId, UserId};
+use hallway_protocol::{Epoch, EventBody, Position, RoomId, Seq, StreamId, UserId};
 
 /// What an event is to a client that stands where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Positions {
     streams: HashMap<StreamId, (Epoch, Seq)>,
     epoch: Option<Epoch>,
     user: Option<UserId>,
+    /// Where the present memberships began.
+    joined: HashMap<RoomId, Seq>,
 }
 
 impl Positions {
@@ -38,8 +40,8 @@ impl Positions {
     pub fn welcome(&mut self, welcome: &hallway_protocol::command::Welcome) {
         self.epoch = Some(welcome.epoch.clone());
         self.user = Some(welcome.user.clone());
-        let rooms: std::collections::HashSet<_> = welcome.rooms.iter().map(|room| &room.info.room).collect();
-        self.streams.retain(|stream, _| stream.room().is_none_or(|room| rooms.contains(room)));
+        self.joined = welcome.rooms.iter().map(|room| (room.info.room.clone(), room.joined_seq)).collect();
+        self.streams.retain(|stream, _| stream.room().is_none_or(|room| self.joined.contains_key(room)));
     }
 
     /// An event came.
@@ -58,12 +60,20 @@ impl Positions {
         Step::Unannounced
     }
 
-    /// An event was handed on: the own removal ends the stream.
-    pub fn delivered(&mut self, stream: &StreamId, body: &EventBody) {
-        if let EventBody::MemberRemoved(removed) = body
-            && Some(&removed.user) == self.user.as_ref()
-        {
-            self.streams.remove(stream);
+    /// An event was handed on: the own removal ends the stream, unless it is the end of an earlier membership, of which one
+    /// reads in a room whose past is open to its members.
+    pub fn delivered(&mut self, stream: &StreamId, seq: Seq, body: &EventBody) {
+        match body {
+            EventBody::MemberRemoved(removed) if Some(&removed.user) == self.user.as_ref() => {
+                let joined = stream.room().and_then(|room| self.joined.get(room));
+                if joined.is_none_or(|joined| *joined < seq) {
+                    self.streams.remove(stream);
+                }
+            }
+            EventBody::MembershipChanged(changed) if changed.role.is_some() => {
+                self.joined.insert(changed.room.clone(), changed.joined_seq);
+            }
+            _ => {}
         }
     }
 

@@ -16,6 +16,12 @@ use uuid::Uuid;
 use crate::node::{NodeProcess, NodeSettings, READY_WITHIN};
 use crate::postgres::TemporaryPostgres;
 use crate::proxy::FaultProxy;
+use crate::redis::TemporaryRedis;
+
+/// What marks the connection on which a node listens to Redis.
+const SUBSCRIBER_MARK: &[u8] = b"SUBSCRIBE";
+const POSTGRES_PORT: u16 = 5432;
+const REDIS_PORT: u16 = 6379;
 
 /// Ports of one node when they are counted from a given one: for clients and for operators.
 const PORTS_PER_NODE: u16 = 2;
@@ -28,6 +34,10 @@ pub struct ClusterSettings {
     pub binary: Option<PathBuf>,
     /// A Postgres that is there; without it one is started.
     pub postgres: Option<String>,
+    /// A Redis that is there; without it one is started.
+    pub redis: Option<String>,
+    /// No Redis at all: nodes hear of each other through the store alone.
+    pub without_redis: bool,
     /// Nodes listen from this port on; without it on free ones.
     pub base_port: Option<u16>,
     /// Environment variables of every node.
@@ -39,17 +49,20 @@ pub struct ClusterSettings {
 pub struct ClusterNode {
     pub process: NodeProcess,
     pub postgres: FaultProxy,
+    /// The connection on which the node listens is marked.
+    pub redis: Option<FaultProxy>,
 }
 
 /// A cluster that runs; all of it ends when this is dropped.
-#[derive(Debug)]
 pub struct Cluster {
     // Nodes end before what they use, and the directory goes last.
     pub nodes: Vec<ClusterNode>,
     /// The server that was started for this cluster.
     pub postgres: Option<TemporaryPostgres>,
+    pub redis: Option<TemporaryRedis>,
     /// Past all proxies.
     pub postgres_url: String,
+    pub redis_url: Option<String>,
     pub secret: Vec<u8>,
     pub secret_file: PathBuf,
     directory: Directory,
@@ -72,10 +85,25 @@ impl Cluster {
         };
         let given = settings.postgres.clone();
         let postgres_url = given.or_else(|| postgres.as_ref().map(TemporaryPostgres::url)).unwrap_or_default();
+        let redis = match settings.redis {
+            _ if settings.without_redis => None,
+            Some(_) => None,
+            None => Some(blocking(TemporaryRedis::start).await?),
+        };
+        let given = settings.redis.clone();
+        let redis_url = given.or_else(|| redis.as_ref().map(TemporaryRedis::url));
         let secret = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
         let secret_file = directory.secret("secret", &secret)?;
-        let mut cluster =
-            Self { nodes: Vec::new(), postgres, postgres_url, secret: secret.into_bytes(), secret_file, directory };
+        let mut cluster = Self {
+            nodes: Vec::new(),
+            postgres,
+            redis,
+            postgres_url,
+            redis_url,
+            secret: secret.into_bytes(),
+            secret_file,
+            directory,
+        };
         for number in 0..settings.nodes {
             let node = cluster.add_node(&settings, &binary, number).await?;
             cluster.nodes.push(node);
@@ -99,7 +127,7 @@ impl Cluster {
     }
 
     async fn add_node(&self, settings: &ClusterSettings, binary: &Path, number: usize) -> io::Result<ClusterNode> {
-        let (server, _) = address_of(&self.postgres_url, 5432)?;
+        let (server, _) = address_of(&self.postgres_url, POSTGRES_PORT)?;
         let postgres = FaultProxy::start(server).await?;
         let directory = self.directory.0.join(format!("node-{number}"));
         std::fs::create_dir(&directory)?;
@@ -110,13 +138,26 @@ impl Cluster {
             node.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             node.admin_listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port + 1));
         }
-        node.environment = vec![
-            ("HALLWAY__STORE__URL".to_owned(), through(&self.postgres_url, 5432, postgres.address())?),
-            ("HALLWAY__AUTH__SECRET_FILE".to_owned(), self.secret_file.display().to_string()),
-        ];
+        let secret_file = self.secret_file.display().to_string();
+        let to_postgres = through(&self.postgres_url, POSTGRES_PORT, postgres.address())?;
+        node = node.with("HALLWAY__STORE__URL", &to_postgres).with("HALLWAY__AUTH__SECRET_FILE", &secret_file);
+        let redis = match &self.redis_url {
+            None => None,
+            Some(url) => {
+                let (server, _) = address_of(url, REDIS_PORT)?;
+                let redis = FaultProxy::start_with_mark(server, Some(SUBSCRIBER_MARK)).await?;
+                // Two clusters may share a Redis.
+                let prefix = self.directory.0.file_name().unwrap_or_default().to_string_lossy();
+                node = node
+                    .with("HALLWAY__BUS__URL", &through(url, REDIS_PORT, redis.address())?)
+                    .with("HALLWAY__BUS__CHANNEL_PREFIX", &prefix)
+                    .with("HALLWAY__CLUSTER__SECRET_FILE", &secret_file);
+                Some(redis)
+            }
+        };
         node.environment.extend(settings.environment.iter().cloned());
         let process = NodeProcess::spawn(node)?;
-        Ok(ClusterNode { process, postgres })
+        Ok(ClusterNode { process, postgres, redis })
     }
 }
 

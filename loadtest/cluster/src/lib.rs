@@ -12,9 +12,11 @@ pub mod postgres;
 mod process;
 pub mod proxy;
 pub mod redis;
+mod sql;
 
 pub use cluster::{Cluster, ClusterSettings};
 pub use node::{NodeProcess, NodeSettings};
 pub use postgres::TemporaryPostgres;
 pub use proxy::FaultProxy;
 pub use redis::{TemporaryRedis, TemporaryRedisCluster, TemporarySentinel};
+pub use sql::SqlSession;

@@ -242,8 +242,6 @@ impl TemporaryPostgres {
 
 impl Drop for TemporaryPostgres {
     fn drop(&mut self) {
-        // One that stands still would not hear that it is to stop.
-        let _ = self.thaw();
         if let Some(mut child) = self.server.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let data = self.data();
             let arguments = ["stop", "-s", "-m", "immediate", "-D"].map(OsStr::new);

@@ -65,6 +65,7 @@ async fn without_a_fault_everything_comes_through_and_is_counted() {
     let counts = proxy.counts();
     assert_eq!((counts.connections, counts.bytes_to_server, counts.bytes_to_client), (1, 100_000, 100_000));
     assert_eq!((counts.bytes_lost, counts.bytes_delayed, counts.reset), (0, 0, 0));
+    assert_eq!(proxy.ports().len(), 1);
 }
 
 #[tokio::test]

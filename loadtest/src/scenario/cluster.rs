@@ -41,6 +41,7 @@ fn explain(cluster: &Cluster, began: Instant) {
         println!("         log {}", settings.log.display());
     }
     println!("postgres {}", shown(&cluster.postgres_url));
+    println!("redis    {}", cluster.redis_url.as_deref().map_or_else(|| "none".to_owned(), shown));
     println!("secret   {secret}\n");
     let Some(first) = cluster.nodes.first() else { return };
     let last = cluster.nodes.last().unwrap_or(first);

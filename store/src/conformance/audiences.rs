@@ -1,6 +1,6 @@
-//! Whom rooms concern.
+//! Whom rooms concern, and who knows whom by them.
 
-use hallway_protocol::{History, Role, Visibility};
+use hallway_protocol::{History, Role, UserId, Visibility};
 
 use super::kit::{self, Shared, channel, one};
 use crate::Action;
@@ -36,4 +36,30 @@ pub async fn a_rooms_audience_is_its_members_while_they_are_few(store: Shared) {
     expected.sort();
     assert_eq!((all.members, all.people), (4, expected));
     assert!(store.audiences(Vec::new(), 3).await.unwrap().audiences.is_empty());
+}
+
+pub async fn who_shares_a_room_is_an_acquaintance_and_nobody_else(store: Shared) {
+    let [ann, bob, cas, dan] = ["ann", "bob", "cas", "dan"].map(|name| kit::user("acquaintance", name));
+    let absent = kit::user("acquaintance", "absent");
+    let [first, second, other] = ["first", "second", "other"].map(|name| kit::room("acquaintance", name));
+    for (room, visibility) in [(&first, Visibility::Private), (&second, Visibility::Public)] {
+        channel(&store, &ann, room, visibility, History::All).await;
+    }
+    channel(&store, &dan, &other, Visibility::Public, History::All).await;
+    one(&store, &ann, kit::invite(&first, &bob, Role::Guest)).await;
+    one(&store, &bob, Action::Join { room: second.clone() }).await;
+    one(&store, &cas, Action::Join { room: second.clone() }).await;
+    let all = vec![dan.clone(), cas.clone(), absent.clone(), bob.clone(), ann.clone()];
+    let known = async |user: &UserId, others: &[UserId]| store.acquaintances(user, others.to_vec()).await.unwrap();
+    let alone = |user: &UserId| vec![user.clone()];
+    assert_eq!(known(&ann, &all).await, [cas.clone(), bob.clone(), ann.clone()], "in the order asked for");
+    assert_eq!(known(&dan, &all).await, alone(&dan), "a public room makes nobody known who is not in it");
+    assert_eq!(known(&absent, &all).await, alone(&absent));
+    assert!(known(&ann, &[]).await.is_empty());
+    // It ends with the last room that is shared.
+    one(&store, &bob, Action::Leave { room: second.clone() }).await;
+    assert_eq!(known(&cas, &all).await, [cas.clone(), ann.clone()]);
+    assert_eq!(known(&bob, &all).await, [bob.clone(), ann.clone()]);
+    one(&store, &bob, Action::Leave { room: first.clone() }).await;
+    assert_eq!(known(&bob, &all).await, alone(&bob));
 }

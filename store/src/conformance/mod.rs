@@ -58,6 +58,7 @@ macro_rules! store_conformance_suite {
             lists: members_are_listed_by_their_ids,
             lists: connect_is_one_picture_of_everything,
             audiences: a_rooms_audience_is_its_members_while_they_are_few,
+            audiences: who_shares_a_room_is_an_acquaintance_and_nobody_else,
             upkeep: trimming_takes_a_prefix_and_says_so,
             upkeep: what_is_expired_can_be_trimmed,
             upkeep: read_markers_only_move_forward,

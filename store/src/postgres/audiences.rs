@@ -1,4 +1,4 @@
-//! Whom rooms concern, for the node that decides where to send what.
+//! Whom rooms concern, for the node that decides where to send what; and who knows whom by them.
 
 use hallway_protocol::{Epoch, RoomId, UserId};
 
@@ -29,4 +29,17 @@ pub(super) async fn audiences(
         audiences.push(Audience { room, last_seq: unsigned(row.get(1)), members, people });
     }
     Ok(AudienceBatch { epoch, audiences })
+}
+
+pub(super) async fn acquaintances(
+    connections: &Connections,
+    user: &UserId,
+    others: Vec<UserId>,
+) -> Result<Vec<UserId>, StoreError> {
+    if others.is_empty() {
+        return Ok(others);
+    }
+    let names: Vec<&str> = others.iter().map(UserId::as_str).collect();
+    let rows = connections.run(Kind::Read, statements::ACQUAINTANCES, &[&user.as_str(), &names]).await?;
+    rows.iter().map(|row| UserId::new(row.get(0)).map_err(StoreError::from)).collect()
 }

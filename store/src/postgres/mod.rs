@@ -13,6 +13,8 @@
 mod audiences;
 mod commit;
 mod connection;
+#[cfg(feature = "fault-injection")]
+mod fault;
 mod locked;
 mod migrations;
 mod options;
@@ -26,6 +28,8 @@ mod words;
 use async_trait::async_trait;
 use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
 
+#[cfg(feature = "fault-injection")]
+pub use fault::look_for_nonces_before_the_locks;
 pub use options::PostgresOptions;
 
 use crate::{
@@ -105,6 +109,10 @@ impl Rooms for PostgresStore {
 
     async fn audiences(&self, rooms: Vec<RoomId>, members_max: u32) -> Result<AudienceBatch, StoreError> {
         audiences::audiences(&self.connections, rooms, members_max).await
+    }
+
+    async fn acquaintances(&self, user: &UserId, others: Vec<UserId>) -> Result<Vec<UserId>, StoreError> {
+        audiences::acquaintances(&self.connections, user, others).await
     }
 }
 

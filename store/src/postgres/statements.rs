@@ -127,6 +127,13 @@ statements! {
                 ORDER BY members.user_id LIMIT $2) few) p ON true \
         ORDER BY q.ord";
 
+    /// Those of some people who share a room with somebody.
+    ACQUAINTANCES = "SELECT q.other FROM unnest($2::text[]) WITH ORDINALITY AS q(other, ord) \
+        WHERE q.other = $1 OR EXISTS ( \
+            SELECT 1 FROM members theirs JOIN members mine ON mine.room = theirs.room AND mine.user_id = $1 \
+            WHERE theirs.user_id = q.other) \
+        ORDER BY q.ord";
+
     /// The cheapest question.
     PROBE = "SELECT 1";
     /// The epoch; renewed when the fingerprint differs, or when told so.

@@ -1,6 +1,6 @@
-//! Whom rooms concern, for the node that decides where to send what.
+//! Whom rooms concern, for the node that decides where to send what; and who knows whom by them.
 
-use hallway_protocol::{RoomId, StreamId};
+use hallway_protocol::{RoomId, StreamId, UserId};
 use rusqlite::{Connection, params};
 
 use super::tables::get_user;
@@ -28,4 +28,22 @@ pub(super) fn audiences(
         audiences.push(Audience { room: room.clone(), last_seq, members, people });
     }
     Ok(AudienceBatch { epoch: life::epoch(connection)?, audiences })
+}
+
+pub(super) fn acquaintances(
+    connection: &Connection,
+    user: &UserId,
+    others: Vec<UserId>,
+) -> Result<Vec<UserId>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT 1 FROM members theirs JOIN members mine ON mine.room = theirs.room AND mine.user = ?1
+         WHERE theirs.user = ?2 LIMIT 1",
+    )?;
+    let mut known = Vec::new();
+    for other in others {
+        if other == *user || statement.exists(params![user.as_str(), other.as_str()])? {
+            known.push(other);
+        }
+    }
+    Ok(known)
 }

@@ -241,6 +241,11 @@ impl Rooms for SqliteStore {
     async fn audiences(&self, rooms: Vec<RoomId>, members_max: u32) -> Result<AudienceBatch, StoreError> {
         self.readers.run(move |connection| audiences::audiences(connection, &rooms, members_max)).await
     }
+
+    async fn acquaintances(&self, user: &UserId, others: Vec<UserId>) -> Result<Vec<UserId>, StoreError> {
+        let user = user.clone();
+        self.readers.run(move |connection| audiences::acquaintances(connection, &user, others)).await
+    }
 }
 
 #[async_trait]

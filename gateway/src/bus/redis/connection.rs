@@ -66,7 +66,7 @@ impl Connection {
 
 fn end<E: std::fmt::Display>(ended: Result<Result<(), fred::error::Error>, E>) -> Trouble {
     match ended {
-        Ok(Ok(())) => Trouble::NotConnected,
+        Ok(Ok(())) => Trouble::Closed,
         Ok(Err(error)) => error.into(),
         Err(error) => Trouble::Failed(error.to_string()),
     }

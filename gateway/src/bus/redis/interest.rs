@@ -80,3 +80,81 @@ impl Interest {
         self.confirmed >= version
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use hallway_protocol::RoomId;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn room(number: u8) -> Channel {
+        Channel::Room(RoomId::new(&number.to_string()).unwrap())
+    }
+
+    #[test]
+    fn a_change_is_confirmed_only_with_its_own_number_or_a_later_one() {
+        let mut interest = Interest::default();
+        let first = interest.want(vec![room(1)]);
+        let taken = interest.take().unwrap();
+        let second = interest.want(vec![room(2)]);
+        interest.confirm(taken.version);
+        assert!(interest.is_confirmed(first) && !interest.is_confirmed(second));
+        let again = interest.want(vec![room(2)]);
+        assert_eq!(again, second, "who wants what is not confirmed yet waits for it too");
+        let version = interest.take().unwrap().version;
+        interest.confirm(version);
+        assert!(interest.is_confirmed(second));
+        let known = interest.want(vec![room(1)]);
+        assert!(interest.is_confirmed(known) && interest.take().is_none());
+    }
+
+    #[test]
+    fn who_did_not_wait_is_told_once() {
+        let mut interest = Interest::default();
+        let number = interest.want(vec![room(1)]);
+        assert!(!interest.is_confirmed_or_leave(number));
+        let version = interest.take().unwrap().version;
+        assert!(interest.confirm(version));
+        assert!(interest.is_confirmed_or_leave(number));
+        assert!(!interest.confirm(version));
+    }
+
+    proptest! {
+        /// Whatever is wanted and forgotten, taken and lost: who did what was taken is subscribed to what is wanted.
+        #[test]
+        fn the_server_is_told_exactly_what_is_wanted(
+            steps in proptest::collection::vec((0..8_u8, 0..4_u8), 0..60),
+        ) {
+            let (mut interest, mut wanted, mut server) = (Interest::default(), HashSet::new(), HashSet::new());
+            for (number, step) in steps {
+                match step {
+                    0 => {
+                        interest.want(vec![room(number)]);
+                        wanted.insert(room(number));
+                    }
+                    1 => {
+                        interest.forget(vec![room(number)]);
+                        wanted.remove(&room(number));
+                    }
+                    2 => {
+                        let changes = interest.take().unwrap_or_default();
+                        server.extend(changes.subscribe);
+                        server.retain(|channel| !changes.unsubscribe.contains(channel));
+                    }
+                    _ => {
+                        server = interest.take_all().subscribe.into_iter().collect();
+                        prop_assert!(interest.take().is_none());
+                        prop_assert_eq!(&server, &wanted);
+                    }
+                }
+            }
+            let changes = interest.take().unwrap_or_default();
+            server.extend(changes.subscribe);
+            server.retain(|channel| !changes.unsubscribe.contains(channel));
+            prop_assert_eq!(server, wanted);
+        }
+    }
+}

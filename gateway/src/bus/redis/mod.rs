@@ -9,9 +9,9 @@
 //! Channels are published with classic PUBLISH, which a Redis Cluster hands to all its nodes: any of them is as good as any other, so
 //! there the two connections go to two nodes of the list in the URL, and move on to the next when one fails.
 //!
-//! A subscription is confirmed by a PING behind the SUBSCRIBE on the same connection: Redis answers in order, so its answer proves
-//! that the subscription stands. Every [`BEAT_INTERVAL`] a beat is published and has to be heard, which finds a connection that
-//! answers but hears nothing.
+//! A subscription is confirmed by a question behind the SUBSCRIBE on the same connection, to how many channels that is subscribed:
+//! Redis answers in order. Every [`BEAT_INTERVAL`] a beat is published and has to be heard, which finds a connection that answers
+//! but hears nothing.
 //!
 //! `options` reads the settings, `connection` opens one connection, `publisher` and `subscriber` keep theirs, `interest` (pure)
 //! knows which channels are wanted and which are confirmed.
@@ -150,8 +150,12 @@ impl fmt::Debug for RedisBus {
 /// Why something was not done. What fred says is kept as text: no other module knows its errors.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum Trouble {
-    #[error("not connected to Redis")]
-    NotConnected,
+    #[error("not connected to Redis yet")]
+    NotYet,
+    #[error("not connected to Redis: {0}")]
+    NotConnected(Box<Trouble>),
+    #[error("the connection was closed")]
+    Closed,
     #[error("Redis has not answered for {UNANSWERED_MAX_BYTES} bytes")]
     Backlogged,
     #[error("Redis did not confirm the subscription in time")]

@@ -26,7 +26,8 @@ const EVENTS_MAX: usize = 8;
 pub(super) struct Publisher {
     prefix: String,
     health: Arc<RedisHealth>,
-    client: Mutex<Option<Client>>,
+    /// The open connection, or why there is none.
+    client: Mutex<Result<Client, Trouble>>,
     backlog: Mutex<Backlog>,
     suspected: Notify,
 }
@@ -36,7 +37,7 @@ impl Publisher {
         Self {
             prefix: prefix.to_owned(),
             health,
-            client: Mutex::default(),
+            client: Mutex::new(Err(Trouble::NotYet)),
             backlog: Mutex::default(),
             suspected: Notify::new(),
         }
@@ -56,7 +57,7 @@ impl Publisher {
 
     /// Publishes under names that the server knows.
     pub(super) async fn publish_named(&self, messages: Vec<(String, Bytes)>) -> Result<(), Trouble> {
-        let client = self.client().as_ref().map(Client::clone).ok_or(Trouble::NotConnected)?;
+        let client = self.client().clone()?;
         let bytes = messages.iter().map(|(name, payload)| name.len() + payload.len()).sum();
         let sent = self.backlog().send(bytes)?;
         // They are sent in this order, as each of them is sent by its first poll.
@@ -90,6 +91,7 @@ impl Publisher {
                 }
                 Err(trouble) => trouble,
             };
+            *self.client() = Err(Trouble::NotConnected(Box::new(trouble.clone())));
             servers.advance();
             sleep(outage.begins(&trouble)).await;
         }
@@ -97,7 +99,7 @@ impl Publisher {
 
     async fn keep(&self, mut connection: Connection) -> Trouble {
         *self.backlog() = Backlog::default();
-        *self.client() = Some(connection.client.clone());
+        *self.client() = Ok(connection.client.clone());
         self.health.publishes.store(true, Ordering::Release);
         let client = connection.client.clone();
         let trouble = tokio::select! {
@@ -106,7 +108,6 @@ impl Publisher {
             () = self.suspected.notified() => Trouble::Deaf,
         };
         self.health.publishes.store(false, Ordering::Release);
-        *self.client() = None;
         trouble
     }
 
@@ -120,10 +121,10 @@ impl Publisher {
             }
             self.backlog().is_past(before);
         }
-        Trouble::NotConnected
+        Trouble::Closed
     }
 
-    fn client(&self) -> MutexGuard<'_, Option<Client>> {
+    fn client(&self) -> MutexGuard<'_, Result<Client, Trouble>> {
         self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -155,5 +156,27 @@ impl Backlog {
     /// The server has answered something that was sent when so many bytes had been.
     fn is_past(&mut self, sent: u64) {
         self.past = self.past.max(sent.min(self.sent));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_an_answer_is_bounded_and_an_answer_frees_what_was_sent_before_it() {
+        let mut backlog = Backlog::default();
+        assert!(backlog.send(2 * UNANSWERED_MAX_BYTES).is_ok(), "a large batch goes alone");
+        assert!(backlog.send(1).is_err());
+        backlog.is_past(2 * UNANSWERED_MAX_BYTES as u64);
+        let half = UNANSWERED_MAX_BYTES / 2;
+        let (first, second) = (backlog.send(half).unwrap_or(0), backlog.send(half).unwrap_or(0));
+        assert!(backlog.send(1).is_err());
+        backlog.is_past(first);
+        assert!(backlog.send(half).is_ok() && backlog.send(1).is_err());
+        backlog.is_past(second);
+        // The answer to something older says nothing new.
+        backlog.is_past(first);
+        assert!(backlog.send(half).is_ok() && backlog.send(1).is_err());
     }
 }

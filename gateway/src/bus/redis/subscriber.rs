@@ -5,12 +5,13 @@
 //!
 //! **Invariant:** a channel that is confirmed after its subscriber gave up waiting is announced by [`Heard::Missed`].
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use fred::clients::Client;
-use fred::interfaces::{EventInterface as _, PubsubInterface as _};
+use fred::interfaces::{ClientInterface as _, EventInterface as _, PubsubInterface as _};
 use fred::types::{Message, Value};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -29,12 +30,15 @@ use super::{
 use crate::bus::inbox::Inbox;
 use crate::bus::{BusError, Channel, Heard};
 
+const NOT_SUBSCRIBED: &str =
+    "it did not take all subscriptions; may the user subscribe to the channels of bus.channel_prefix?";
+
 /// How it stands between this node and the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Standing {
     /// The first try to connect has not ended.
     Begun,
-    Down,
+    Down(Trouble),
     Up,
 }
 
@@ -90,15 +94,18 @@ impl Subscriber {
         self.wanted.notify_one();
         let mut standing = self.standing.subscribe();
         // The standing is sent anew with every confirmation.
-        let settled = standing.wait_for(|standing| *standing == Standing::Down || self.interest().is_confirmed(number));
-        let settled = timeout(CONFIRM_TIMEOUT, settled).await.map(|settled| settled.map(|standing| *standing));
+        let settled = standing.wait_for(|now| matches!(now, Standing::Down(_)) || self.interest().is_confirmed(number));
+        let in_time = timeout(CONFIRM_TIMEOUT, settled).await.is_ok();
         if self.interest().is_confirmed_or_leave(number) {
             return Ok(());
         }
-        Err(match settled {
-            Ok(_) => Trouble::NotConnected.into(),
-            Err(_) => Trouble::Unconfirmed.into(),
-        })
+        let now = self.standing.borrow().clone();
+        Err(match now {
+            Standing::Down(trouble) => Trouble::NotConnected(Box::new(trouble)),
+            _ if in_time => Trouble::Closed,
+            _ => Trouble::Unconfirmed,
+        }
+        .into())
     }
 
     /// Keeps a connection open and subscribed, for ever.
@@ -117,7 +124,7 @@ impl Subscriber {
                 Err(trouble) => trouble,
             };
             self.health.hears.store(false, Ordering::Release);
-            self.standing.send_replace(Standing::Down);
+            self.standing.send_replace(Standing::Down(trouble.clone()));
             servers.advance();
             sleep(outage.begins(&trouble)).await;
         }
@@ -136,9 +143,10 @@ impl Subscriber {
             trouble = self.hear(&life, messages) => trouble,
             trouble = ask(&life) => trouble,
             trouble = async {
-                match self.resume(&life, is_first).await {
+                let mut subscribed = HashSet::new();
+                match self.resume(&life, &mut subscribed, is_first).await {
                     Ok(()) => tokio::select! {
-                        trouble = self.follow(&life) => trouble,
+                        trouble = self.follow(&life, &mut subscribed) => trouble,
                         trouble = self.check_hearing(&life) => trouble,
                     },
                     Err(trouble) => trouble,
@@ -148,11 +156,11 @@ impl Subscriber {
     }
 
     /// Subscribes to all that is wanted; only then is anything heard.
-    async fn resume(&self, life: &Life, is_first: bool) -> Result<(), Trouble> {
+    async fn resume(&self, life: &Life, subscribed: &mut HashSet<String>, is_first: bool) -> Result<(), Trouble> {
         let all = self.interest().take_all();
         let mut names = self.names(&all.subscribe);
         names.push(self.beats.clone());
-        subscribe(life, names).await?;
+        life.subscribe(names, subscribed).await?;
         let somebody_left = self.interest().confirm(all.version);
         // No await between the two, or what is dropped in between would not be covered.
         if somebody_left || !is_first {
@@ -165,17 +173,17 @@ impl Subscriber {
     }
 
     /// Tells the server every change of what is wanted.
-    async fn follow(&self, life: &Life) -> Trouble {
+    async fn follow(&self, life: &Life, subscribed: &mut HashSet<String>) -> Trouble {
         loop {
             let changes = self.interest().take();
             let Some(changes) = changes else {
                 self.wanted.notified().await;
                 continue;
             };
-            if let Err(trouble) = unsubscribe(life, self.names(&changes.unsubscribe)).await {
+            if let Err(trouble) = life.unsubscribe(self.names(&changes.unsubscribe), subscribed).await {
                 return trouble;
             }
-            if let Err(trouble) = subscribe(life, self.names(&changes.subscribe)).await {
+            if let Err(trouble) = life.subscribe(self.names(&changes.subscribe), subscribed).await {
                 return trouble;
             }
             if self.interest().confirm(changes.version) {
@@ -194,7 +202,7 @@ impl Subscriber {
                     self.health.lagged.fetch_add(count, Ordering::Relaxed);
                     self.inbox.put_missed();
                 }
-                Err(RecvError::Closed) => return Trouble::NotConnected,
+                Err(RecvError::Closed) => return Trouble::Closed,
             }
         }
     }
@@ -229,7 +237,10 @@ impl Subscriber {
             if self.publisher.publish_named(vec![beat]).await.is_err() {
                 continue;
             }
-            if timeout(BEAT_TIMEOUT, heard.wait_for(|last| *last >= number)).await.is_err() {
+            // A beat may be among messages that this node was too slow for; then it hears well enough.
+            let lagged = self.health.messages_lagged();
+            let is_heard = timeout(BEAT_TIMEOUT, heard.wait_for(|last| *last >= number)).await.is_ok();
+            if !is_heard && self.health.messages_lagged() == lagged {
                 self.health.deaf.fetch_add(1, Ordering::Relaxed);
                 self.publisher.suspect();
                 break;
@@ -247,25 +258,6 @@ impl Subscriber {
     }
 }
 
-/// Returns when the server has confirmed all of them.
-async fn subscribe(life: &Life, names: Vec<String>) -> Result<(), Trouble> {
-    for chunk in names.chunks(SUBSCRIBE_CHUNK_CHANNELS) {
-        // This returns when it is written, or will be.
-        life.client.subscribe(chunk.to_vec()).await?;
-        life.ping().await?;
-    }
-    Ok(())
-}
-
-/// Returns when the server has confirmed all of them.
-async fn unsubscribe(life: &Life, names: Vec<String>) -> Result<(), Trouble> {
-    for chunk in names.chunks(SUBSCRIBE_CHUNK_CHANNELS) {
-        life.client.unsubscribe(chunk.to_vec()).await?;
-        life.ping().await?;
-    }
-    Ok(())
-}
-
 /// Asks again and again, until there is no answer.
 async fn ask(life: &Life) -> Trouble {
     loop {
@@ -277,6 +269,37 @@ async fn ask(life: &Life) -> Trouble {
 }
 
 impl Life {
+    /// Returns when the server has confirmed all of them.
+    async fn subscribe(&self, names: Vec<String>, subscribed: &mut HashSet<String>) -> Result<(), Trouble> {
+        for chunk in names.chunks(SUBSCRIBE_CHUNK_CHANNELS) {
+            // This returns when it is written, or will be.
+            self.client.subscribe(chunk.to_vec()).await?;
+            subscribed.extend(chunk.iter().cloned());
+            self.confirm(subscribed.len()).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns when the server has confirmed all of them.
+    async fn unsubscribe(&self, names: Vec<String>, subscribed: &mut HashSet<String>) -> Result<(), Trouble> {
+        for chunk in names.chunks(SUBSCRIBE_CHUNK_CHANNELS) {
+            self.client.unsubscribe(chunk.to_vec()).await?;
+            for name in chunk {
+                subscribed.remove(name);
+            }
+            self.confirm(subscribed.len()).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks to how many channels this connection is subscribed. Answers come in order, so this one knows of all that was asked
+    /// before; a subscription that was refused has no other sign that could be told from the answers to other commands.
+    async fn confirm(&self, expected: usize) -> Result<(), Trouble> {
+        let about: String = self.client.client_info().await?;
+        let count = about.split_whitespace().find_map(|word| word.strip_prefix("sub=")?.parse::<usize>().ok());
+        if count == Some(expected) { Ok(()) } else { Err(Trouble::Refused(NOT_SUBSCRIBED.to_owned())) }
+    }
+
     async fn ping(&self) -> Result<(), Trouble> {
         ping(&self.client, self.pings.fetch_add(1, Ordering::Relaxed)).await
     }

@@ -88,11 +88,17 @@ impl SharedLane {
     }
 
     /// One turn of the task; whether there is more to do. When the lane is taken, whoever has it looks after that.
-    pub(super) fn turn(&self) -> bool {
+    pub(in crate::hub) fn turn(&self) -> bool {
         let Some(mut held) = self.hold() else { return false };
         held.take(&self.inbox);
         held.lane.serve_round(SLICE_MAX_SOCKETS);
         self.let_go(held)
+    }
+
+    /// Whether something is in the inbox.
+    #[cfg(test)]
+    pub(in crate::hub) fn has_messages(&self) -> bool {
+        !self.inbox.is_empty()
     }
 
     /// Whether the task was woken since the last look.

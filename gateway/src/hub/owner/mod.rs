@@ -11,8 +11,10 @@ mod messages;
 mod readers;
 mod reads;
 mod sequencer;
+#[cfg(test)]
+mod stepped;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,10 +28,13 @@ pub use self::messages::{Attach, LogPage, LogRead, LogReader};
 pub(in crate::hub) use self::messages::{ListStreams, OwnerMessage};
 use self::readers::Readers;
 use self::sequencer::Sequencer;
+#[cfg(test)]
+pub(in crate::hub) use self::stepped::Reading;
 use super::connection::Join;
 use super::facade::Shared;
 use super::lane::{LaneAttach, LaneMessage};
 use super::{Connection, Inbox, LiveEvent, Ring};
+use crate::sabotage::{Mutant, is_on};
 use crate::tasks::Tasks;
 use crate::telemetry::labels::GapCause;
 
@@ -71,16 +76,16 @@ pub(super) struct Owner {
     /// Streams whose head is wanted, and the attaches that wait for it.
     newborns: BTreeMap<u32, Vec<Attach>>,
     /// Streams that nobody follows, and since when.
-    idle: HashMap<u32, Instant>,
+    idle: BTreeMap<u32, Instant>,
     /// (lane, stream slot) that missed events because the lane's inbox was full.
-    overflowed: HashSet<(usize, u32)>,
+    overflowed: BTreeSet<(usize, u32)>,
     /// When those lanes are told next.
     tell_at: Instant,
     read_after: Instant,
 }
 
 impl Owner {
-    pub(super) fn new(shared: Arc<Shared>, inbox: Arc<Inbox<OwnerMessage>>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, inbox: Arc<Inbox<OwnerMessage>>, now: Instant) -> Self {
         Self {
             shared,
             inbox,
@@ -89,10 +94,10 @@ impl Owner {
             slot_of: HashMap::new(),
             open: BTreeSet::new(),
             newborns: BTreeMap::new(),
-            idle: HashMap::new(),
-            overflowed: HashSet::new(),
-            tell_at: Instant::now(),
-            read_after: Instant::now(),
+            idle: BTreeMap::new(),
+            overflowed: BTreeSet::new(),
+            tell_at: now,
+            read_after: now,
         }
     }
 
@@ -230,11 +235,14 @@ impl Owner {
         }
     }
 
-    fn attach_now(&mut self, slot: u32, attach: Attach) {
+    fn attach_now(&mut self, slot: u32, mut attach: Attach) {
         let Some(entry) = self.entries[slot as usize].as_mut() else { return };
         let Some(cursor) = entry.sequencer.delivered() else { return };
         if attach.connection.is_closed() {
             return;
+        }
+        if is_on(Mutant::ReadWithoutConnectProof) && attach.next > attach.head {
+            attach.next = attach.next.max(cursor + 1);
         }
         if let (true, Some(room), Some(watch)) = (entry.readers.is_empty(), entry.id.room(), self.shared.room_watch()) {
             watch.followed(room, true);
@@ -341,7 +349,7 @@ impl Owner {
         }
         let linger = Duration::from_millis(self.shared.limits.stream_linger_ms);
         let over: Vec<u32> =
-            self.idle.extract_if(|_, since| now.duration_since(*since) >= linger).map(|(slot, _)| slot).collect();
+            self.idle.extract_if(.., |_, since| now.duration_since(*since) >= linger).map(|(slot, _)| slot).collect();
         for slot in over {
             let Some(entry) = self.entries[slot as usize].take() else { continue };
             if let (Some(room), Some(watch)) = (entry.id.room(), self.shared.room_watch()) {
@@ -352,7 +360,6 @@ impl Owner {
             self.free.push(slot);
             self.shared.metrics.streams.add(-1);
         }
-        give_back(&mut self.idle);
         give_back(&mut self.slot_of);
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hallway_protocol::Seq;
 
 use crate::hub::LiveEvent;
+use crate::sabotage::{Mutant, is_on};
 use crate::telemetry::labels::GapCause;
 
 /// What the sequencer needs from the log.
@@ -50,12 +51,17 @@ impl Sequencer {
     /// Everything up to here was handed on; `None` while newborn.
     #[must_use]
     pub(super) fn delivered(&self) -> Option<Seq> {
+        if is_on(Mutant::SequencerStartsAtFirstEvent) {
+            return self.delivered.or(Some(self.heard));
+        }
         self.delivered
     }
 
     /// Tells a newborn the head, as a snapshot that was read after its birth says. Ignored afterwards.
     pub(super) fn seed(&mut self, head: Seq, now: Instant) {
-        if self.delivered.is_none() {
+        if is_on(Mutant::SequencerStartsAtFirstEvent) {
+            self.heard = self.heard.max(head);
+        } else if self.delivered.is_none() {
             self.delivered = Some(head);
             self.note_gap(GapCause::Head, now);
         }
@@ -66,6 +72,9 @@ impl Sequencer {
     pub(super) fn event(&mut self, event: Arc<LiveEvent>, held_max: usize, now: Instant) -> Vec<Arc<LiveEvent>> {
         let seq = event.seq();
         self.heard = self.heard.max(seq);
+        if is_on(Mutant::SequencerStartsAtFirstEvent) {
+            self.delivered.get_or_insert(seq - 1);
+        }
         let Some(delivered) = self.delivered else { return Vec::new() };
         if seq <= delivered {
             return Vec::new();

@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 use self::plan::{Ask, TailPlan};
 use super::Service;
 use crate::hub::FollowedFrom;
+use crate::sabotage::{Mutant, is_on};
 use crate::tasks::Tasks;
 
 /// How often the store is probed and its tail read.
@@ -30,7 +31,7 @@ const HEADS_PAGE_STREAMS: u32 = 1000;
 impl Service {
     /// Has the tail read soon: whoever lost messages on the fast path calls it. Many calls are one.
     pub fn poke_tail(&self) {
-        self.inner.tail_poke.notify_one();
+        self.inner.cluster.want_tail();
     }
 
     /// Follows the tail from a cursor on, until `tasks` end.
@@ -42,7 +43,7 @@ impl Service {
             let polled_at = Instant::now();
             tokio::select! {
                 () = tokio::time::sleep(PERIOD) => {}
-                () = self.inner.tail_poke.notified() => tokio::select! {
+                () = self.inner.cluster.tail_wanted() => tokio::select! {
                     () = tokio::time::sleep_until((polled_at + POKED_PAUSE).into()) => {}
                     () = tasks.stopped() => return,
                 },
@@ -65,7 +66,8 @@ impl Service {
             let Some(tail) = self.read_tail(cursor).await else { return false };
             self.inner.metrics.tail_rows.add(tail.rows);
             self.inner.hub.set_epoch(&tail.epoch);
-            if !tail.heads.is_empty() {
+            let is_ignored = is_on(Mutant::NoTail) || is_on(Mutant::IgnoreMissedAndNoTail);
+            if !tail.heads.is_empty() && !is_ignored {
                 self.inner.hub.tail_heads(tail.heads);
             }
             plan.polled(tail.rows, tail.next, Instant::now());

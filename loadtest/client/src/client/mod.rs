@@ -34,6 +34,8 @@ const QUEUE_MAX_REQUESTS: usize = 1024;
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
     pub connect: ConnectOptions,
+    /// Where to come back, one of them each time: the nodes of a cluster. Empty: where it was.
+    pub elsewhere: Vec<String>,
     /// Whether to come back after the connection was lost.
     pub reconnect: bool,
     /// First pause before coming back; doubled with each failure, and jittered.
@@ -51,6 +53,7 @@ impl ClientSettings {
     pub fn new(connect: ConnectOptions) -> Self {
         Self {
             connect,
+            elsewhere: Vec::new(),
             reconnect: true,
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(2),

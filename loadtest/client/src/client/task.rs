@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use hallway_protocol::codec::Received;
 use hallway_protocol::command::Welcome;
 use hallway_protocol::{Command, Reply, ServerFrame};
+use rand::seq::IndexedRandom;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{ClientSettings, Control, Notice, Observer, Order, State};
@@ -211,7 +212,7 @@ impl<O: Observer> Task<O> {
         let notice = match received {
             Received::Frame(ServerFrame::Event(event)) => {
                 let step = self.positions.event(&event.stream, event.seq);
-                self.positions.delivered(&event.stream, &event.body);
+                self.positions.delivered(&event.stream, event.seq, &event.body);
                 Notice::Event { event, step }
             }
             Received::Frame(ServerFrame::Ok(ok)) => {
@@ -268,6 +269,9 @@ impl<O: Observer> Task<O> {
             }
             pause = (pause * 2).min(self.settings.backoff_max);
             self.settings.connect.positions = self.positions.to_vec();
+            if let Some(url) = self.settings.elsewhere.choose(&mut rand::rng()) {
+                self.settings.connect.url.clone_from(url);
+            }
             match Connection::open(&self.settings.connect).await {
                 Ok(connected) => return Ok(Some(connected)),
                 Err(error) if !error.retryable() || since.elapsed() > self.settings.give_up_after => return Err(error),

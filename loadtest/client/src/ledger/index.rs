@@ -115,7 +115,11 @@ impl<'a> History<'a> {
                 let entry = self.session(*session);
                 (entry.user, entry.node, entry.limited) = (*user, *node, *limited);
             }
-            Record::Connected { session } => self.session(*session).connections += 1,
+            Record::Connected { session } => {
+                let entry = self.session(*session);
+                entry.connections += 1;
+                entry.lines.push(record);
+            }
             Record::Done { session } => self.session(*session).done = true,
             Record::Receive(received) => {
                 if matches!(received.kind, EventKind::Joined | EventKind::Removed) {
@@ -124,7 +128,11 @@ impl<'a> History<'a> {
                 }
                 self.session(received.session).lines.push(record);
             }
-            Record::Position { session, .. } | Record::Reset { session, .. } | Record::Synced { session, .. } => {
+            Record::Welcomed { session }
+            | Record::Follows { session, .. }
+            | Record::Position { session, .. }
+            | Record::Reset { session, .. }
+            | Record::Synced { session, .. } => {
                 self.session(*session).lines.push(record);
             }
         }

@@ -92,6 +92,8 @@ struct Shared {
     expected: Vec<Expected>,
     history_all: Vec<StreamId>,
     faults: HashMap<String, u64>,
+    /// What was measured, how much of it there was, and how much there may be.
+    bounds: Vec<(String, u64, u64)>,
 }
 
 /// Everything that was recorded in one run.
@@ -141,6 +143,11 @@ impl Ledger {
         *self.lock().faults.entry(name.to_owned()).or_insert(0) += 1;
     }
 
+    /// The harness measured something that has a bound (I9).
+    pub fn measured(&self, what: &str, value: u64, most: u64) {
+        self.lock().bounds.push((what.to_owned(), value, most));
+    }
+
     /// Judges what all dropped recorders hold.
     #[must_use]
     pub fn judge(&self) -> Verdict {
@@ -150,6 +157,9 @@ impl Ledger {
         streams::check(&history, &mut report);
         publishes::check(&history, &mut report);
         members::check(&history, &mut report);
+        for (what, value, most) in shared.bounds.iter().filter(|(_, value, most)| value > most) {
+            report.add(Invariant::I9, || format!("{what}: {value}, which is above {most}"));
+        }
         report.finish(history.counts(), invalid(&shared, &history))
     }
 

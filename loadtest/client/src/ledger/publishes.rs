@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use hallway_protocol::Seq;
 
-use super::index::{History, Publish, Session};
+use super::index::{History, Membership, Publish, Session};
 use super::record::EventKind;
 use super::streams::{self, Walk};
 use super::verdict::{Invariant, Report};
@@ -63,14 +63,19 @@ fn one_reader(
         return;
     }
     let times = history.members.get(&(publish.stream, session.user)).map_or(&[][..], Vec::as_slice);
-    let member = times.iter().any(|time| time.joined <= seq && time.removed.is_none_or(|removed| seq <= removed));
-    if !member {
-        return;
-    }
+    // The membership that was open when he read: one that ended while he was away owes him nothing more.
+    let owed = |time: &&Membership| {
+        time.joined <= seq && time.removed.is_none_or(|removed| seq <= removed && !walk.was_away(seq, removed))
+    };
+    let Some(time) = times.iter().find(owed) else { return };
     report.add(Invariant::I1, || {
         let (user, stream) = (history.user_name(session.user), history.stream_name(publish.stream));
         let read = if session.node.is_some() { "the final read of" } else { "session of" };
-        format!("message {:x}, acknowledged as {stream} seq {seq}, never reached {read} {user}", publish.id)
+        let until = time.removed.map_or_else(|| "on".to_owned(), |removed| format!("to {removed}"));
+        format!(
+            "message {:x}, acknowledged as {stream} seq {seq}, never reached {read} {user}, a member from {} {until}",
+            publish.id, time.joined
+        )
     });
 }
 

@@ -77,6 +77,16 @@ pub enum Record {
     Connected {
         session: u32,
     },
+    /// What the session holds of the streams that it held and that are not named by a [`Record::Follows`] of the same
+    /// connection is no longer its own: the memberships ended while it was away.
+    Welcomed {
+        session: u32,
+    },
+    /// The room is one of the session's, as the node said when it connected.
+    Follows {
+        session: u32,
+        stream: u32,
+    },
     /// The session begins with this position.
     Position {
         session: u32,

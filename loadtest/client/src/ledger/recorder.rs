@@ -111,6 +111,11 @@ impl Recorder {
             Notice::Connected { welcome } => {
                 self.epoch(&welcome.epoch);
                 self.records.push(Record::Connected { session });
+                self.records.push(Record::Welcomed { session });
+                for room in &welcome.rooms {
+                    let stream = self.stream(&StreamId::Room(room.info.room.clone()));
+                    self.records.push(Record::Follows { session, stream });
+                }
             }
             Notice::Event { event, step } => self.event(session, event, *step),
             Notice::UnknownEvent { stream, seq, step } => {
@@ -130,6 +135,15 @@ impl Recorder {
                 }
             }
             Notice::Frame(_) | Notice::Disconnected { .. } => {}
+        }
+    }
+
+    /// The session read messages of a room, whatever its positions: who may read them is I8, and what stands where is I4.
+    pub fn read_history(&mut self, session: SessionId, room: &StreamId, messages: &[hallway_protocol::Message]) {
+        for message in messages {
+            let mut received = self.received(session.0, room, message.seq, Step::Repeat);
+            self.message(&mut received, EventKind::Created, message);
+            self.records.push(Record::Receive(received));
         }
     }
 

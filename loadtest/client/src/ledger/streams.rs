@@ -21,6 +21,12 @@ pub(super) struct Walk {
     excused: Vec<(Seq, Seq)>,
     /// The greatest seq it was told of.
     pub(super) last: Seq,
+    /// The own removal, when it was the last that came.
+    ended: Option<Seq>,
+    /// The node said that the room is no longer the session's.
+    is_gone: bool,
+    /// Where it stood each time that it came back.
+    came_back_at: Vec<Seq>,
 }
 
 impl Walk {
@@ -30,6 +36,13 @@ impl Walk {
 
     pub(super) fn is_excused(&self, seq: Seq) -> bool {
         contains(&self.excused, seq)
+    }
+
+    /// Whether the session was away before it could read this seq, and its membership had ended when it came back: then it
+    /// may read nothing of it any more.
+    pub(super) fn was_away(&self, seq: Seq, removed: Seq) -> bool {
+        let read_on = |stood: Seq| self.ranges.iter().any(|(from, to)| *to > stood && *from <= removed);
+        self.came_back_at.iter().any(|stood| *stood < seq && !read_on(*stood))
     }
 
     fn push(&mut self, seq: Seq) {
@@ -86,6 +99,11 @@ fn walk(history: &History<'_>, session: &Session<'_>, report: &mut Report) -> Ha
                     walk.excused.push((1, *seq));
                 }
             }
+            Record::Connected { .. } => {
+                for walk in walks.values_mut() {
+                    walk.came_back_at.push(walk.last);
+                }
+            }
             Record::Receive(received) if received.repeat => {}
             Record::Receive(received) => {
                 receive(history, session, walks.entry(received.stream).or_default(), received, report);
@@ -104,13 +122,23 @@ fn walk(history: &History<'_>, session: &Session<'_>, report: &mut Report) -> Ha
                     walk.excused.push((from, *seq));
                 }
                 walk.position = Some((*epoch, *seq));
-                walk.last = *seq;
+                (walk.last, walk.ended, walk.is_gone) = (*seq, None, false);
             }
             Record::Synced { stream, epoch, seq, .. } => {
                 synced(history, session, walks.entry(*stream).or_default(), (*stream, *epoch, *seq), report);
             }
+            Record::Welcomed { .. } => walks.values_mut().for_each(|walk| walk.is_gone = true),
+            Record::Follows { stream, .. } => {
+                if let Some(walk) = walks.get_mut(stream) {
+                    walk.is_gone = false;
+                }
+            }
             _ => {}
         }
+    }
+    // Who was removed while away is owed no more of that membership.
+    for (_, walk) in walks.iter_mut().filter(|(stream, walk)| walk.is_gone && history.is_room(**stream)) {
+        walk.excused.push((walk.last + 1, Seq::MAX));
     }
     walks
 }
@@ -140,7 +168,10 @@ fn receive(history: &History<'_>, session: &Session<'_>, walk: &mut Walk, receiv
         report.add(Invariant::I3, || format!("{}: seq {seq} was delivered twice", whom()));
         return;
     }
+    let ended = walk.ended.take();
     match walk.position {
+        // A removal of long ago, read in a room whose past is open: whether it may be read is I8.
+        None if ended == Some(seq - 1) => {}
         None if seq != 1 => report.add(Invariant::I5, || format!("{}: seq {seq} came without a position", whom())),
         Some((_, last)) if seq != last + 1 => {
             report.add(Invariant::I5, || format!("{}: after seq {last} came {seq}", whom()));
@@ -152,6 +183,7 @@ fn receive(history: &History<'_>, session: &Session<'_>, walk: &mut Walk, receiv
     walk.position = Some((received.epoch, walk.last));
     if received.kind == EventKind::Removed && received.user == session.user {
         walk.position = None;
+        walk.ended = Some(seq);
     }
 }
 

@@ -364,3 +364,47 @@ fn checksums_differ_by_one_character() {
     assert_ne!(checksum(""), checksum("\0"));
     assert_ne!(checksum("ab"), checksum("ba"));
 }
+
+/// User 1 joins a room at 2, a message is acknowledged at 3, and user 1 is removed at 4; what user 1's session has of it.
+fn removed_before_reading(came_back: bool) -> Verdict {
+    let mut run = Run { records: Vec::new(), random: StdRng::seed_from_u64(1) };
+    let (stream, session, id) = (0, 1, 7);
+    run.records.push(Record::Invoke { publish: 0, at_ns: 1, stream, sender: 0, id, checksum: 0 });
+    run.records.push(Record::Ok { publish: 0, at_ns: 2, epoch: 0, seq: 3 });
+    run.records.push(Record::Open { session, user: 1, node: None, limited: false });
+    run.records.push(Record::Connected { session });
+    run.records.push(Record::Reset { session, stream, epoch: 0, seq: 1, reason: ResetReason::Joined, before: None });
+    let events =
+        [(EventKind::Other, 0, 0), (EventKind::Joined, 1, 0), (EventKind::Created, 0, id), (EventKind::Removed, 1, 0)];
+    let joined = Received {
+        session,
+        stream,
+        epoch: 0,
+        user: 1,
+        seq: 2,
+        id: 0,
+        checksum: 0,
+        version: 1,
+        kind: EventKind::Joined,
+        repeat: false,
+    };
+    run.records.push(Record::Receive(joined));
+    if came_back {
+        run.records.push(Record::Connected { session });
+    }
+    run.records.push(Record::Done { session });
+    run.records.push(Record::Open { session: FINAL_SESSION, user: 0, node: Some(0), limited: false });
+    run.records.push(Record::Position { session: FINAL_SESSION, stream, epoch: 0, seq: 0 });
+    run.read(FINAL_SESSION, stream, 1, &events);
+    // Who reads in the end has been a member from the beginning.
+    run.records.push(Record::Member { stream, user: 0, joined: true, seq: 1 });
+    run.judge()
+}
+
+#[test]
+fn a_membership_that_ended_while_a_member_was_away_owes_nothing_and_one_that_ended_on_a_standing_line_does() {
+    let verdict = removed_before_reading(true);
+    assert!(!verdict.names(Invariant::I1), "{verdict:?}");
+    let verdict = removed_before_reading(false);
+    assert!(verdict.names(Invariant::I1), "{verdict:?}");
+}

@@ -26,6 +26,8 @@ pub enum Invariant {
     I7,
     /// Authorization.
     I8,
+    /// Bounds.
+    I9,
 }
 
 /// One broken promise.

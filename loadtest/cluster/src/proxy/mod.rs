@@ -9,10 +9,11 @@
 
 mod pump;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -143,6 +144,14 @@ struct Link {
     faults: watch::Receiver<Faults>,
     resets: watch::Receiver<u64>,
     counters: Counters,
+    /// Ports of the connections to the server: by them the server knows its clients.
+    ports: Mutex<BTreeSet<u16>>,
+}
+
+impl Link {
+    fn ports(&self) -> MutexGuard<'_, BTreeSet<u16>> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A link to a server; it ends, with its connections, when this is dropped.
@@ -174,7 +183,14 @@ impl FaultProxy {
         let (faults, faults_seen) = watch::channel(Faults::default());
         let (resets, resets_seen) = watch::channel(0);
         let counters = Counters::default();
-        let link = Arc::new(Link { server, mark, faults: faults_seen, resets: resets_seen, counters });
+        let link = Arc::new(Link {
+            server,
+            mark,
+            faults: faults_seen,
+            resets: resets_seen,
+            counters,
+            ports: Mutex::default(),
+        });
         let task = tokio::spawn(accept(listener, Arc::clone(&link)));
         Ok(Self { address, faults, resets, link, task })
     }
@@ -198,6 +214,12 @@ impl FaultProxy {
     /// Breaks all connections that are there.
     pub fn reset(&self) {
         self.resets.send_modify(|resets| *resets += 1);
+    }
+
+    /// The ports from which the server sees its present connections come.
+    #[must_use]
+    pub fn ports(&self) -> Vec<u16> {
+        self.link.ports().iter().copied().collect()
     }
 
     /// What happened until now.
@@ -256,7 +278,10 @@ async fn connection(mut client: TcpStream, link: Arc<Link>) {
     };
     // Without these it is only slower.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let port = server.local_addr().map_or(0, |address| address.port());
+    link.ports().insert(port);
     let broken = pump::run(&mut client, &mut server, &link).await;
+    link.ports().remove(&port);
     if broken {
         add(&link.counters.reset, 1);
         break_off(&client);

@@ -1,0 +1,233 @@
+//! Group commit: stands in for `service/writer`. Persist, then publish, then acknowledge.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hallway_protocol::command::Committed;
+use hallway_protocol::frame::{ErrorFrame, OkFrame};
+use hallway_protocol::{ErrorBody, ErrorCode, Event, EventBody, Reply, ServerFrame, StreamId};
+
+use super::node::{self, NodeRef, poke};
+use super::store::{Done, Write};
+use super::world::World;
+use crate::connection::data_frame;
+use crate::hub::LiveEvent;
+
+/// As `limits.store_timeout_ms`.
+const STORE_TIMEOUT_US: u64 = 3_000_000;
+/// As in `service/writer`.
+const HEADS_RETRY_PAUSE_US: u64 = 250_000;
+/// A lock is held so long at most.
+const LOCKED_US: u64 = 4_000_000;
+const BATCH_MAX_WRITES: u64 = 64;
+
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    queue: VecDeque<Entry>,
+    /// The batch that is waited for.
+    batch: Option<u64>,
+    batches: u64,
+}
+
+/// A write, and who waits for its answer: connection and number of the request.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) write: Write,
+    pub(super) reply_to: Option<(u64, u64)>,
+}
+
+/// What came back from the store.
+enum Outcome {
+    Done(Vec<Option<Done>>),
+    /// Nothing was written.
+    Refused,
+    Unknown,
+}
+
+pub(super) fn submit(world: &mut World, node: NodeRef, entry: Entry) {
+    let Some(alive) = world.alive(node) else { return };
+    alive.writer.queue.push_back(entry);
+    write_next(world, node);
+}
+
+fn write_next(world: &mut World, node: NodeRef) {
+    let most = 1 + world.below(BATCH_MAX_WRITES);
+    let Some(alive) = world.alive(node) else { return };
+    let writer = &mut alive.writer;
+    if writer.batch.is_some() || writer.queue.is_empty() {
+        return;
+    }
+    let count = writer.queue.len().min(usize::try_from(most).unwrap_or(1));
+    let entries: Vec<Entry> = writer.queue.drain(..count).collect();
+    writer.batches += 1;
+    let batch = writer.batches;
+    writer.batch = Some(batch);
+    let waiting = entries.clone();
+    world.after(STORE_TIMEOUT_US, move |world| {
+        if world.alive(node).is_some_and(|alive| alive.writer.batch == Some(batch)) {
+            refuse(world, node, &waiting, ErrorCode::OutcomeUnknown);
+            over(world, node);
+        }
+    });
+    commit(world, node, batch, entries);
+}
+
+/// The batch is on its way: the store carries it out whether its node lives or not.
+fn commit(world: &mut World, node: NodeRef, batch: u64, entries: Vec<Entry>) {
+    let delay_us = world.store_delay_us();
+    world.after(delay_us, move |world| {
+        let is_out = world.now_us < world.store_out_until_us;
+        let back_us = world.store_delay_us();
+        if is_out {
+            return world.after(back_us, move |world| answered(world, node, batch, entries, Outcome::Refused));
+        }
+        let transaction = world.store.begin();
+        let locked = world.fails(world.profile.store.locked);
+        let held_us = if locked { world.below(LOCKED_US) } else { world.store_delay_us() };
+        let fails = world.fails(world.profile.store.refused_before_commit);
+        world.after(held_us, move |world| {
+            if fails {
+                world.store.roll_back(transaction);
+                return world.after(back_us, move |world| answered(world, node, batch, entries, Outcome::Refused));
+            }
+            let writes: Vec<Write> = entries.iter().map(|entry| entry.write.clone()).collect();
+            let done = world.commit(transaction, &writes);
+            let is_lost = world.fails(world.profile.store.unanswered_after_commit);
+            let outcome = if is_lost { Outcome::Unknown } else { Outcome::Done(done) };
+            world.after(back_us, move |world| answered(world, node, batch, entries, outcome));
+        });
+    });
+}
+
+fn answered(world: &mut World, node: NodeRef, batch: u64, entries: Vec<Entry>, outcome: Outcome) {
+    let Some(alive) = world.alive(node) else { return };
+    let is_late = alive.writer.batch != Some(batch);
+    match outcome {
+        Outcome::Refused if is_late => look(world, node, streams(&entries)),
+        Outcome::Refused => {
+            refuse(world, node, &entries, ErrorCode::StoreUnavailable);
+            over(world, node);
+        }
+        Outcome::Unknown => {
+            look(world, node, streams(&entries));
+            if !is_late {
+                refuse(world, node, &entries, ErrorCode::OutcomeUnknown);
+                over(world, node);
+            }
+        }
+        Outcome::Done(done) => acknowledge(world, node, entries, done, is_late),
+    }
+}
+
+fn acknowledge(world: &mut World, node: NodeRef, entries: Vec<Entry>, done: Vec<Option<Done>>, is_late: bool) {
+    if world.fails(world.profile.killed_after_commit) {
+        return node::kill(world, node.place);
+    }
+    let events: Vec<Event> = done.iter().flatten().flat_map(|done| done.events.clone()).collect();
+    let Some(alive) = world.alive(node) else { return };
+    for event in &events {
+        if let (StreamId::User(user), EventBody::MembershipChanged(change)) = (&event.stream, &event.body) {
+            alive.hub.hub.learn_change(user, change, event.seq);
+        }
+    }
+    let live = events.iter().map(|event| Arc::new(LiveEvent::new(event.clone()))).collect();
+    node::publish(world, node, live, move |world| {
+        tell_others(world, node, &events);
+        if world.fails(world.profile.killed_after_publish) {
+            return node::kill(world, node.place);
+        }
+        if is_late {
+            return;
+        }
+        for (entry, done) in entries.iter().zip(done) {
+            match done {
+                Some(done) => reply(world, node, entry, |id| ok(id, entry, &done)),
+                None => refuse(world, node, std::slice::from_ref(entry), ErrorCode::NotAMember),
+            }
+        }
+        over(world, node);
+    });
+}
+
+/// The fast path: it may lose, repeat, delay, reorder, and be deaf.
+fn tell_others(world: &mut World, from: NodeRef, events: &[Event]) {
+    let bus = world.profile.bus.clone();
+    for place in (0..world.nodes.len()).filter(|place| *place != from.place) {
+        for event in events {
+            let copies = 1 + u64::from(world.fails(bus.repeated));
+            for _ in 0..copies {
+                let is_deaf = world.now_us < world.nodes[place].deaf_until_us;
+                // A bus that is dead does not come back: nothing that is promised needs it.
+                if bus.dead || is_deaf || world.fails(bus.lost) {
+                    continue;
+                }
+                let late_us = if world.fails(bus.late) { world.below(3_000_000) } else { 0 };
+                let delay_us = 1 + late_us + world.below(bus.delay_us);
+                let event = event.clone();
+                world.after(delay_us, move |world| {
+                    let Some(node) = world.node_at(place) else { return };
+                    node::publish(world, node, vec![Arc::new(LiveEvent::new(event))], |_| {});
+                });
+            }
+        }
+    }
+}
+
+/// Nobody knows what became of a batch: the heads tell.
+fn look(world: &mut World, node: NodeRef, streams: Vec<StreamId>) {
+    if world.alive(node).is_none() {
+        return;
+    }
+    let asked = streams.clone();
+    world.read_store(
+        move |store| asked.into_iter().map(|stream| (stream.clone(), store.head(&stream).last_seq)).collect::<Vec<_>>(),
+        move |world, heads| match (heads, world.alive(node)) {
+            (Some(heads), Some(alive)) => {
+                alive.hub.hub.heads(heads);
+                poke(world, node);
+            }
+            _ => world.after(HEADS_RETRY_PAUSE_US, move |world| look(world, node, streams)),
+        },
+    );
+}
+
+fn streams(entries: &[Entry]) -> Vec<StreamId> {
+    let mut streams: Vec<StreamId> = entries.iter().map(|entry| StreamId::Room(entry.write.room.clone())).collect();
+    streams.sort();
+    streams.dedup();
+    streams
+}
+
+/// The next batch can go.
+fn over(world: &mut World, node: NodeRef) {
+    if let Some(alive) = world.alive(node) {
+        alive.writer.batch = None;
+    }
+    write_next(world, node);
+    poke(world, node);
+}
+
+fn ok(id: u64, entry: &Entry, done: &Done) -> ServerFrame {
+    let committed = Committed {
+        stream: StreamId::Room(entry.write.room.clone()),
+        epoch: super::epoch(),
+        seq: done.seq,
+        at_ms: 0,
+        id: done.id,
+        repeated: done.repeated,
+    };
+    ServerFrame::Ok(OkFrame { id, reply: Reply::MessageSend(committed) })
+}
+
+fn refuse(world: &mut World, node: NodeRef, entries: &[Entry], code: ErrorCode) {
+    for entry in entries {
+        let error = |id| ServerFrame::Error(ErrorFrame { id: Some(id), error: ErrorBody::new(code, "simulated") });
+        reply(world, node, entry, error);
+    }
+}
+
+fn reply(world: &mut World, node: NodeRef, entry: &Entry, frame: impl FnOnce(u64) -> ServerFrame) {
+    let Some((connection, id)) = entry.reply_to else { return };
+    let Some(session) = world.alive(node).and_then(|alive| alive.sessions.get(&connection)) else { return };
+    session.connection.outbound.push(data_frame(session.connection.codec, &frame(id)));
+}

@@ -1,0 +1,49 @@
+//! A fault that the proofs of idempotency must notice; never in a build that serves.
+
+use tokio_postgres::NoTls;
+
+use crate::StoreError;
+
+/// What is replaced in `hallway_send_v1`: nonces and ids are looked for before the locks are held, and whoever finds neither
+/// writes what he has.
+const REPLACED: &[(&str, &str)] = &[
+    ("now_ms bigint;", "now_ms bigint; known uuid[]; taken uuid[];"),
+    (
+        "    PERFORM 1 FROM rooms",
+        "    known := ARRAY(SELECT d.key FROM dedupe d WHERE d.key = ANY (keys_in));
+    taken := ARRAY(SELECT e.id FROM messages e WHERE e.room = ANY (rooms_in) AND e.id = ANY (ids_in));
+    PERFORM 1 FROM rooms",
+    ),
+    ("dedupe.key = i.key LIMIT", "dedupe.key = i.key AND dedupe.key = ANY (known) LIMIT"),
+    ("messages.id = i.id LIMIT", "messages.id = i.id AND messages.id = ANY (taken) LIMIT"),
+    (
+        "FROM numbered WHERE accepted ORDER BY ord\n    ), new_events",
+        "FROM numbered WHERE accepted ORDER BY ord ON CONFLICT DO NOTHING\n    ), new_events",
+    ),
+];
+
+/// Replaces, in a test's database, the function that numbers messages by one that looks for their nonces in a snapshot that
+/// is older than its locks.
+///
+/// # Errors
+/// When the database is not there, or its function is not the one that is known here.
+pub async fn look_for_nonces_before_the_locks(url: &str) -> Result<(), StoreError> {
+    let unusable = |error: tokio_postgres::Error| StoreError::Unusable(error.to_string());
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.map_err(unusable)?;
+    let driver = tokio::spawn(connection);
+    let row = client.query_one("SELECT pg_get_functiondef('hallway_send_v1'::regproc)", &[]).await.map_err(unusable)?;
+    let mut text: String = row.get(0);
+    // Several nodes share the database: the second finds the function replaced.
+    if !text.contains("known uuid[]") {
+        for (from, to) in REPLACED {
+            if !text.contains(from) {
+                return Err(StoreError::Unusable(format!("hallway_send_v1 does not contain {from:?}")));
+            }
+            text = text.replace(from, to);
+        }
+        client.batch_execute(&text).await.map_err(unusable)?;
+    }
+    drop(client);
+    driver.abort();
+    Ok(())
+}
