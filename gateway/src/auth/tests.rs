@@ -208,6 +208,16 @@ fn a_token_without_a_sane_end_is_refused() {
 }
 
 #[test]
+fn a_token_says_when_it_was_issued_or_counts_as_issued_before_everything() {
+    let issued = |iat| verify(&signed(&with("iat", iat))).unwrap().issued_at_ms;
+    assert_eq!(issued(json!(NOW - 7)), Some(NOW_MS - 7_000));
+    for unreadable in [json!("yesterday"), json!(-1), json!(1.5), json!(null), json!(u64::MAX)] {
+        assert_eq!(issued(unreadable.clone()), None, "{unreadable}");
+    }
+    assert_eq!(verify(&signed(&with("x", json!(1)))).unwrap().issued_at_ms, None);
+}
+
+#[test]
 fn the_leeway_is_zero_unless_configured_and_moves_the_end() {
     let config = AuthConfig { clock_leeway_ms: 5_000, ..AuthConfig::default() };
     let late = signed(&with("exp", json!(NOW - 3)));

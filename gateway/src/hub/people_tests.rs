@@ -161,3 +161,29 @@ fn devices_and_members_are_those_who_are_connected_and_no_more() {
     assert_eq!(people.devices(&user()), (0, 0));
     assert!(here().is_empty());
 }
+
+#[test]
+fn a_mute_is_known_until_it_ends_and_what_was_heard_since_holds() {
+    let people = People::default();
+    assert!(people.enter(&connection(1), 1));
+    let is_muted = || people.membership(&user(), &room(0)).unwrap().mute;
+    people.learn_rooms(&user(), &[mine(0, Role::Member)], &[room(0)], 5);
+    assert!(is_muted().is_some(), "a snapshot tells of it");
+    people.learn_change(&user(), &changed(0, Some(Role::Admin)), 6);
+    assert!(is_muted().is_some(), "another role does not end it");
+    let first = is_muted().unwrap();
+    people.learn_mute(&user(), &room(0), true);
+    people.forget_mute(&user(), &room(0), first);
+    let second = is_muted().expect("muted anew while the store was asked about the first time");
+    people.forget_mute(&user(), &room(0), second);
+    assert_eq!(is_muted(), None);
+    people.learn_mute(&user(), &room(0), true);
+    people.learn_change(&user(), &changed(0, None), 8);
+    people.learn_change(&user(), &changed(0, Some(Role::Member)), 9);
+    assert_eq!(is_muted(), None, "a new membership is told of its mute after it began");
+    people.learn_mute(&user(), &room(0), true);
+    assert!(is_muted().is_some());
+    people.learn_mute(&user(), &room(1), true);
+    assert_eq!(people.membership(&user(), &room(1)), None, "a mute makes nobody a member");
+    assert_eq!(size_of::<Known>(), 16);
+}

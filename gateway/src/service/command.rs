@@ -51,10 +51,10 @@ impl Service {
                 | Command::RoomList(_)
                 | Command::RoomMembers(_)
                 | Command::MessageHistory(_)
-                | Command::PresenceGet(_)
-                | Command::PresenceWatch(_)
                 | Command::RoomBans(_)
                 | Command::AuditList(_)
+                | Command::PresenceGet(_)
+                | Command::PresenceWatch(_)
         )
     }
 

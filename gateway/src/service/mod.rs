@@ -75,6 +75,8 @@ impl Service {
         metrics: Arc<Metrics>,
         tasks: &Tasks,
     ) -> Self {
+        hub.name_node(cluster.node());
+        people::answer_others(&cluster, &hub);
         let publisher = Publisher { hub: hub.clone(), cluster: cluster.clone() };
         let writer = Writer::start(Arc::clone(&store), publisher.clone(), &limits, Arc::clone(&metrics), tasks);
         let marks = Marks::start(Arc::clone(&store), publisher, &limits, tasks);

@@ -1,7 +1,10 @@
 //! Acts on people, and what is asked about them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use hallway_protocol::check::PAGE_LIMIT_DEFAULT;
 use hallway_protocol::command::{AuditEntries, AuditList, Bans, RoomBans, SessionList, Sessions};
 use hallway_protocol::cursor::Cursor;
@@ -9,10 +12,11 @@ use hallway_protocol::model::Session;
 use hallway_protocol::{Command, ErrorBody, ErrorCode, Nonce, Reply, RoomId, SessionId, UserId};
 use hallway_store::{Action, AuditQuery, BanQuery, Refusal};
 
-use super::command::{Actor, Answer, ToReply, bad_cursor, failed, text_cursor};
+use super::cluster::{Answerer, Cluster, topic};
+use super::command::{Actor, Answer, ToReply, bad_cursor, failed, later, text_cursor};
 use super::{Service, answers};
 use crate::auth::{Scopes, now_ms};
-use crate::hub::MuteHeard;
+use crate::hub::{Connection, Hub, MuteHeard};
 
 /// What is decided before anything is done: others' sessions and tokens need the scope `admin`, and an end lies ahead.
 pub(super) fn check(actor: &Actor, command: &Command) -> Result<(), ErrorBody> {
@@ -74,39 +78,67 @@ pub(super) fn action(user: &UserId, command: Command) -> Result<(Nonce, Action, 
     })
 }
 
-impl Service {
-    /// The connections of a user on this node, as `session.list` shows them; none of them is the one that asks.
-    #[must_use]
-    pub fn sessions_here(&self, user: &UserId) -> Vec<Session> {
-        let hub = &self.inner.hub;
-        let node = hub.node().to_string();
-        let shown = |connection: &crate::hub::Connection| {
-            let about = connection.about();
-            Some(Session {
-                session: SessionId::new(&hub.session_name(connection.id)).ok()?,
-                user: user.clone(),
-                node: node.clone(),
-                connected_at_ms: about.connected_at_ms,
-                client_name: about.client_name.map(String::from),
-                client_version: about.client_version.map(String::from),
-                away: connection.is_away(),
-                current: false,
-            })
-        };
-        let mut sessions: Vec<Session> =
-            hub.sockets_of(user).iter().filter_map(|connection| shown(connection)).collect();
-        sessions.sort_by(|a, b| (a.connected_at_ms, &a.session).cmp(&(b.connected_at_ms, &b.session)));
-        sessions
-    }
+/// Answers other nodes that ask for the sessions of a person here. The question is the user's id, the answer a JSON list.
+struct SessionsHere {
+    hub: Hub,
+}
 
+#[async_trait]
+impl Answerer for SessionsHere {
+    async fn answer(&self, question: Bytes) -> Bytes {
+        let user = std::str::from_utf8(&question).ok().and_then(|user| UserId::new(user).ok());
+        let sessions = user.map(|user| sessions_here(&self.hub, &user)).unwrap_or_default();
+        serde_json::to_vec(&sessions).unwrap_or_default().into()
+    }
+}
+
+/// From now on other nodes may ask for the sessions that are here.
+pub(super) fn answer_others(cluster: &Cluster, hub: &Hub) {
+    cluster.answer(topic::SESSIONS, Arc::new(SessionsHere { hub: hub.clone() }));
+}
+
+/// The connections of a user on this node; none of them is the one that asks.
+fn sessions_here(hub: &Hub, user: &UserId) -> Vec<Session> {
+    let node = hub.node().to_string();
+    let shown = |connection: &Arc<Connection>| {
+        let about = connection.about();
+        Some(Session {
+            session: SessionId::new(&hub.session_name(connection.id)).ok()?,
+            user: user.clone(),
+            node: node.clone(),
+            connected_at_ms: about.connected_at_ms,
+            client_name: about.client_name.map(String::from),
+            client_version: about.client_version.map(String::from),
+            away: connection.is_away(),
+            current: false,
+        })
+    };
+    hub.sockets_of(user).iter().filter_map(shown).collect()
+}
+
+impl Service {
     pub(super) fn list_sessions(&self, actor: &Actor, list: SessionList) -> Answer {
         let user = list.user.unwrap_or_else(|| actor.connection.user.clone());
-        let asking = self.inner.hub.session_name(actor.connection.id);
-        let mut sessions = self.sessions_here(&user);
-        for session in &mut sessions {
-            session.current = session.session.as_str() == asking;
-        }
-        Answer::Now(Ok(Reply::SessionList(Sessions { sessions, complete: true })))
+        let (service, asking) = (self.clone(), self.inner.hub.session_name(actor.connection.id));
+        later(async move {
+            let (hub, cluster) = (&service.inner.hub, &service.inner.cluster);
+            let mut sessions = sessions_here(hub, &user);
+            let question = Bytes::copy_from_slice(user.as_str().as_bytes());
+            let others = cluster.ask_nodes_of(&user, topic::SESSIONS, question).await;
+            // Without the bus nobody knows who else holds a socket of theirs.
+            let mut complete = others.is_complete && cluster.bus_up() != Some(false);
+            for (_, answer) in &others.answers {
+                match serde_json::from_slice::<Vec<Session>>(answer) {
+                    Ok(theirs) => sessions.extend(theirs),
+                    Err(_) => complete = false,
+                }
+            }
+            for session in &mut sessions {
+                session.current = session.session.as_str() == asking;
+            }
+            sessions.sort_by(|a, b| (a.connected_at_ms, &a.session).cmp(&(b.connected_at_ms, &b.session)));
+            Ok(Reply::SessionList(Sessions { sessions, complete }))
+        })
     }
 
     /// Whether someone who was muted may write again, as the store's clock says.

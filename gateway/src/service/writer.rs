@@ -300,7 +300,7 @@ impl WriterTask {
             let committed = Committed { stream, seq, at_ms: 0, id: Some(*id), repeated: false, events: Vec::new() };
             drop(entry.reply.send(Ok(committed)));
             unheard.push(Entry {
-                stream: entry.stream.clone(),
+                stream: entry.stream,
                 write: entry.write,
                 queued_at: entry.queued_at,
                 reply: oneshot::channel().0,

@@ -282,8 +282,13 @@ impl Store {
 
     pub(super) fn connect(&self, user: &UserId) -> ConnectState {
         let rooms = self.rooms_of(user).filter_map(|room| self.my_room(user, room)).collect();
-        let user = self.head(&StreamId::User(user.clone()));
-        ConnectState { epoch: self.epoch.clone(), user, rooms, muted: Vec::new(), revoked_before_ms: 0 }
+        ConnectState {
+            epoch: self.epoch.clone(),
+            user: self.head(&StreamId::User(user.clone())),
+            rooms,
+            muted: Vec::new(),
+            revoked_before_ms: 0,
+        }
     }
 
     fn my_room(&self, user: &UserId, room: &RoomId) -> Option<MyRoom> {
