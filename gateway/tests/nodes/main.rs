@@ -17,7 +17,6 @@ mod fast_path;
 mod forged;
 mod outage;
 mod presence;
-mod presence;
 mod redis;
 mod roll;
 mod threshold;

@@ -1,4 +1,5 @@
 //! A node in this process: real sockets on free ports, the embedded store in a temporary directory.
+#![allow(dead_code, reason = "several test binaries share it, and each uses another part")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! A client whose every step is written into the ledger, and publishers that are too.
+#![allow(dead_code, reason = "several test binaries share it, and each uses another part")]
 
 use std::sync::Arc;
 use std::time::Duration;
