@@ -21,6 +21,7 @@ mod profile;
 mod run;
 mod socket;
 mod store;
+#[cfg(test)]
 mod tests;
 mod world;
 mod writer;

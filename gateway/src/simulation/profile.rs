@@ -1,4 +1,4 @@
-//! Pure: what a seed makes of a run: how large it is, and what goes wrong how often.
+//! What a seed makes of a run: how large it is, and what goes wrong how often.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
