@@ -51,6 +51,8 @@ pub(crate) enum What {
     Cluster(cluster::ClusterArguments),
     /// Starts a cluster, hurts it under load, one fault after the other, and judges what clients saw.
     Chaos(cluster::ChaosArguments),
+    /// Starts a cluster and measures deliveries from one node to another, with Redis and, if wanted, while it is away.
+    Across(cluster::AcrossArguments),
     /// A broadcaster that does nothing else: the floor that `peers` compares with.
     #[command(hide = true)]
     Bare(crate::peers::bare::BareArguments),

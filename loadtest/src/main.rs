@@ -56,6 +56,7 @@ fn start(arguments: &Arguments) -> Result<Outcome, run::Failure> {
         What::Peers(peers) => return peers::compare::run(peers),
         What::Cluster(cluster) => return scenario::cluster::run(cluster),
         What::Chaos(chaos) => return scenario::chaos::run(chaos),
+        What::Across(across) => return scenario::across::run(across),
         What::Bare(bare) => return Ok(peers::bare::run(bare).map(|()| Outcome::Pass)?),
         What::Worker => return driver::worker::run().map(|()| Outcome::Pass),
     };

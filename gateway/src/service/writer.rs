@@ -299,7 +299,12 @@ impl WriterTask {
             let seq = last_seq + 1 + place as u64;
             let committed = Committed { stream, seq, at_ms: 0, id: Some(*id), repeated: false, events: Vec::new() };
             drop(entry.reply.send(Ok(committed)));
-            unheard.push(Entry { stream: entry.stream.clone(), write: entry.write, queued_at: entry.queued_at, reply: oneshot::channel().0 });
+            unheard.push(Entry {
+                stream: entry.stream.clone(),
+                write: entry.write,
+                queued_at: entry.queued_at,
+                reply: oneshot::channel().0,
+            });
         }
         unheard
     }
