@@ -24,6 +24,8 @@ use crate::sample::process::Watched;
 /// Before what is measured.
 const WARMUP: Duration = Duration::from_secs(2);
 const PAYLOAD_BYTES: usize = 128;
+/// Connections per second: what is measured is not a storm.
+const CONNECT_RATE: f64 = 100.0;
 
 /// Starts the cluster, measures, and judges with the light ledger.
 pub(crate) fn run(arguments: &AcrossArguments) -> Result<Outcome, Failure> {
@@ -77,7 +79,7 @@ fn plan(arguments: &AcrossArguments, cluster: &Cluster) -> Result<Plan, Failure>
             further_targets: nodes,
             host: target.to_string(),
             source_addresses: 1,
-            connect_rate: 0.0,
+            connect_rate: CONNECT_RATE,
             payload_bytes: PAYLOAD_BYTES,
             echoes: true,
         },
