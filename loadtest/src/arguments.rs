@@ -58,6 +58,8 @@ pub(crate) enum What {
     /// One of the processes that hold the clients of `storm`.
     #[command(hide = true)]
     StormWorker,
+    /// Starts a cluster and measures deliveries from one node to another, with Redis and, if wanted, while it is away.
+    Across(cluster::AcrossArguments),
     /// A broadcaster that does nothing else: the floor that `peers` compares with.
     #[command(hide = true)]
     Bare(crate::peers::bare::BareArguments),

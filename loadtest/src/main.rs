@@ -67,6 +67,7 @@ fn start(arguments: &Arguments) -> Result<Outcome, run::Failure> {
             return runtime.block_on(storm::run(storm));
         }
         What::StormWorker => return storm::worker::run().map(|()| Outcome::Pass),
+        What::Across(across) => return scenario::across::run(across),
         What::Bare(bare) => return Ok(peers::bare::run(bare).map(|()| Outcome::Pass)?),
         What::Worker => return driver::worker::run().map(|()| Outcome::Pass),
     };

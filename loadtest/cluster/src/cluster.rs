@@ -40,6 +40,8 @@ pub struct ClusterSettings {
     pub without_redis: bool,
     /// Nodes listen from this port on; without it on free ones.
     pub base_port: Option<u16>,
+    /// Nodes speak to the servers without the proxies: for measuring.
+    pub direct: bool,
     /// Environment variables of every node.
     pub environment: Vec<(String, String)>,
 }
@@ -139,7 +141,11 @@ impl Cluster {
             node.admin_listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port + 1));
         }
         let secret_file = self.secret_file.display().to_string();
-        let to_postgres = through(&self.postgres_url, POSTGRES_PORT, postgres.address())?;
+        let by_way_of = |url: &str, port: u16, proxy: &FaultProxy| match settings.direct {
+            true => Ok(url.to_owned()),
+            false => through(url, port, proxy.address()),
+        };
+        let to_postgres = by_way_of(&self.postgres_url, POSTGRES_PORT, &postgres)?;
         node = node.with("HALLWAY__STORE__URL", &to_postgres).with("HALLWAY__AUTH__SECRET_FILE", &secret_file);
         let redis = match &self.redis_url {
             None => None,
@@ -149,7 +155,7 @@ impl Cluster {
                 // Two clusters may share a Redis.
                 let prefix = self.directory.0.file_name().unwrap_or_default().to_string_lossy();
                 node = node
-                    .with("HALLWAY__BUS__URL", &through(url, REDIS_PORT, redis.address())?)
+                    .with("HALLWAY__BUS__URL", &by_way_of(url, REDIS_PORT, &redis)?)
                     .with("HALLWAY__BUS__CHANNEL_PREFIX", &prefix)
                     .with("HALLWAY__CLUSTER__SECRET_FILE", &secret_file);
                 Some(redis)

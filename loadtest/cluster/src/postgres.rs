@@ -166,6 +166,12 @@ impl TemporaryPostgres {
         Err(io::Error::other(format!("postgres did not start; its log: {log}")))
     }
 
+    /// The server's process, while it runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Child::id)
+    }
+
     /// SIGSTOP to the server and every back end: connections stay and nobody answers.
     ///
     /// # Errors

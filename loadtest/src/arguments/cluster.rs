@@ -104,6 +104,28 @@ pub(crate) struct ChaosArguments {
     pub(crate) json: Option<PathBuf>,
 }
 
+/// Options of `across`.
+#[derive(Debug, Args)]
+pub(crate) struct AcrossArguments {
+    #[command(flatten)]
+    pub(crate) parts: Parts,
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rooms: u32,
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub(crate) members: u32,
+    /// Messages per second, all rooms together.
+    #[arg(long, default_value_t = 2000.0, value_parser = parse_rate)]
+    pub(crate) rate: f64,
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    pub(crate) duration: Duration,
+    /// Afterwards Redis is killed, and the same is measured for so long while it is away and once more when it is back.
+    #[arg(long, value_parser = parse_duration)]
+    pub(crate) redis_down: Option<Duration>,
+    /// Writes everything there, as JSON.
+    #[arg(long)]
+    pub(crate) json: Option<PathBuf>,
+}
+
 fn to_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

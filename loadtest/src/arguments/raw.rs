@@ -142,6 +142,7 @@ impl Raw {
         let common = Common {
             server: Server::Hallway(kind),
             target,
+            further_targets: Vec::new(),
             host,
             source_addresses: self.source_addresses.unwrap_or_else(|| source_addresses_for(target, seats)),
             connect_rate: self.connect_rate,

@@ -34,6 +34,7 @@ pub(crate) struct Crowd {
 pub(crate) struct Common {
     pub(crate) server: Server,
     pub(crate) target: SocketAddr,
+    pub(crate) further_targets: Vec<SocketAddr>,
     pub(crate) host: String,
     pub(crate) source_addresses: u32,
     pub(crate) connect_rate: f64,
@@ -72,6 +73,7 @@ impl Crowd {
             let mut job = Job {
                 server: common.server.clone(),
                 target: common.target,
+                further_targets: common.further_targets.clone(),
                 host: common.host.clone(),
                 source_addresses: common.source_addresses,
                 connect_rate: common.connect_rate * f64::from(to - from) / f64::from(self.groups),

@@ -204,7 +204,7 @@ impl<'a> Engine<'a> {
     fn dial(&mut self, seat: u32) -> std::io::Result<()> {
         let place = seat as usize;
         let mutable = self.job.seats[place].mutable;
-        let mut stream = connection::dial(self.job.target, place, self.job.source_addresses, mutable)?;
+        let mut stream = connection::dial(self.job.target_of(seat), place, self.job.source_addresses, mutable)?;
         self.poll.registry().register(&mut stream, Token(place), Interest::READABLE | Interest::WRITABLE)?;
         self.connections[place].stream = Some(stream);
         Ok(())

@@ -31,6 +31,9 @@ impl Server {
 pub(crate) struct Job {
     pub(crate) server: Server,
     pub(crate) target: SocketAddr,
+    /// Further nodes of the same cluster: connections take turns, and only deliveries from one node to another are timed.
+    #[serde(default)]
+    pub(crate) further_targets: Vec<SocketAddr>,
     /// The `Host` header.
     pub(crate) host: String,
     /// Connections come from this many addresses of 127.0.0.0/8; 1: from wherever the system likes.
@@ -45,6 +48,26 @@ pub(crate) struct Job {
     pub(crate) talkers_per_room: u32,
     pub(crate) rooms: Vec<Room>,
     pub(crate) seats: Vec<Seat>,
+}
+
+impl Job {
+    /// Which node a connection goes to, by number.
+    pub(crate) fn node_of(&self, seat: u32) -> usize {
+        seat as usize % (self.further_targets.len() + 1)
+    }
+
+    /// Where that node is.
+    pub(crate) fn target_of(&self, seat: u32) -> SocketAddr {
+        match self.node_of(seat) {
+            0 => self.target,
+            node => self.further_targets[node - 1],
+        }
+    }
+
+    /// Whether a delivery between these connections says how long it takes.
+    pub(crate) fn times(&self, from: u32, to: u32) -> bool {
+        self.further_targets.is_empty() || self.node_of(from) != self.node_of(to)
+    }
 }
 
 /// A room and those who talk in it.

@@ -98,6 +98,7 @@ pub(crate) fn measure(installed: &Installed, shape: Shape, load: &Load) -> Resul
     let common = Common {
         server: spoken(installed.kind, load.postcard),
         target: server.address,
+        further_targets: Vec::new(),
         host: server.address.to_string(),
         source_addresses: 1,
         connect_rate: 0.0,

@@ -1,5 +1,6 @@
 //! What is done to the node.
 
+pub(crate) mod across;
 pub(crate) mod chaos;
 pub(crate) mod chat;
 pub(crate) mod cluster;

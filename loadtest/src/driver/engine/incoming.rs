@@ -69,10 +69,11 @@ impl Engine<'_> {
 
     fn on_data(&mut self, seat: u32, frame: Frame<'_>, now: u64) -> Result<(), End> {
         let connection = &mut self.connections[seat as usize];
-        let (ledger, tally, talk) = (&mut self.ledger, &mut self.tally, &mut self.talk);
+        let (ledger, tally, talk, job) = (&mut self.ledger, &mut self.tally, &mut self.talk, &self.job);
         self.bodies.scan(&mut connection.partial, frame.payload, |stamp| {
             if let (Some(arrival), Some(stamp)) = (ledger.receive(seat, stamp), stamp) {
-                tally.arrived(stamp.due_ns, now, arrival.timed);
+                let timed = arrival.timed && job.times(ledger.seat_of(arrival.talker), seat);
+                tally.arrived(stamp.due_ns, now, timed);
                 if let (true, Some(talk)) = (arrival.awaited, talk.as_mut()) {
                     talk.arrived(arrival.talker, arrival.sequence);
                 }

@@ -11,6 +11,7 @@ fn ledger() -> Ledger {
     let common = Common {
         server: Server::Hallway(kind),
         target: "127.0.0.1:1".parse().unwrap(),
+        further_targets: Vec::new(),
         host: "h".to_owned(),
         source_addresses: 1,
         connect_rate: 0.0,

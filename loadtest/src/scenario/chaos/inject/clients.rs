@@ -26,7 +26,7 @@ const CHURN_RATE: f64 = 40.0;
 /// How long a storm may last.
 const BACK_WITHIN: Duration = Duration::from_secs(30);
 /// What a reader who does not read is flooded with: more than the kernel and the backlog take.
-const FLOOD_MESSAGES: usize = 500;
+const FLOOD_MESSAGES: usize = 320;
 const FLOOD_BYTES: usize = 4096;
 const FLOOD_AT_ONCE: usize = 16;
 
