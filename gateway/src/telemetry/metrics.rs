@@ -148,6 +148,8 @@ mod tests {
         metrics.commit_duration.record(Duration::from_micros(50));
         metrics.sync_duration.record(Duration::from_secs(20));
         metrics.bus_probe_duration.record(Duration::from_micros(200));
+        metrics.admission_wait.record(Duration::from_millis(1));
+        metrics.admitted_sync.record(Duration::from_millis(10));
         metrics.commit_batch_writes.record(7);
         let text = exporter.render().unwrap();
         for row in CATALOGUE {
