@@ -115,11 +115,7 @@ impl<'a> History<'a> {
                 let entry = self.session(*session);
                 (entry.user, entry.node, entry.limited) = (*user, *node, *limited);
             }
-            Record::Connected { session } => {
-                let entry = self.session(*session);
-                entry.connections += 1;
-                entry.lines.push(record);
-            }
+            Record::Connected { session } => self.session(*session).connections += 1,
             Record::Done { session } => self.session(*session).done = true,
             Record::Receive(received) => {
                 if matches!(received.kind, EventKind::Joined | EventKind::Removed) {

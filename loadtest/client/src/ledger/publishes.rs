@@ -63,10 +63,7 @@ fn one_reader(
         return;
     }
     let times = history.members.get(&(publish.stream, session.user)).map_or(&[][..], Vec::as_slice);
-    // The membership that was open when he read: one that ended while he was away owes him nothing more.
-    let owed = |time: &&Membership| {
-        time.joined <= seq && time.removed.is_none_or(|removed| seq <= removed && !walk.was_away(seq, removed))
-    };
+    let owed = |time: &&Membership| time.joined <= seq && time.removed.is_none_or(|removed| seq <= removed);
     let Some(time) = times.iter().find(owed) else { return };
     report.add(Invariant::I1, || {
         let (user, stream) = (history.user_name(session.user), history.stream_name(publish.stream));

@@ -25,8 +25,6 @@ pub(super) struct Walk {
     ended: Option<Seq>,
     /// The node said that the room is no longer the session's.
     is_gone: bool,
-    /// Where it stood each time that it came back.
-    came_back_at: Vec<Seq>,
 }
 
 impl Walk {
@@ -36,13 +34,6 @@ impl Walk {
 
     pub(super) fn is_excused(&self, seq: Seq) -> bool {
         contains(&self.excused, seq)
-    }
-
-    /// Whether the session was away before it could read this seq, and its membership had ended when it came back: then it
-    /// may read nothing of it any more.
-    pub(super) fn was_away(&self, seq: Seq, removed: Seq) -> bool {
-        let read_on = |stood: Seq| self.ranges.iter().any(|(from, to)| *to > stood && *from <= removed);
-        self.came_back_at.iter().any(|stood| *stood < seq && !read_on(*stood))
     }
 
     fn push(&mut self, seq: Seq) {
@@ -97,11 +88,6 @@ fn walk(history: &History<'_>, session: &Session<'_>, report: &mut Report) -> Ha
                 walk.last = *seq;
                 if *seq > 0 {
                     walk.excused.push((1, *seq));
-                }
-            }
-            Record::Connected { .. } => {
-                for walk in walks.values_mut() {
-                    walk.came_back_at.push(walk.last);
                 }
             }
             Record::Receive(received) if received.repeat => {}

@@ -365,8 +365,9 @@ fn checksums_differ_by_one_character() {
     assert_ne!(checksum("ab"), checksum("ba"));
 }
 
-/// User 1 joins a room at 2, a message is acknowledged at 3, and user 1 is removed at 4; what user 1's session has of it.
-fn removed_before_reading(came_back: bool) -> Verdict {
+/// User 1 joins a room at 2, a message is acknowledged at 3, and user 1 is removed at 4; user 1's session has neither, and came
+/// back before or after the removal, or not at all.
+fn removed_before_reading(came_back: Option<&[u32]>) -> Verdict {
     let mut run = Run { records: Vec::new(), random: StdRng::seed_from_u64(1) };
     let (stream, session, id) = (0, 1, 7);
     run.records.push(Record::Invoke { publish: 0, at_ns: 1, stream, sender: 0, id, checksum: 0 });
@@ -389,8 +390,9 @@ fn removed_before_reading(came_back: bool) -> Verdict {
         repeat: false,
     };
     run.records.push(Record::Receive(joined));
-    if came_back {
-        run.records.push(Record::Connected { session });
+    if let Some(rooms) = came_back {
+        run.records.extend([Record::Connected { session }, Record::Welcomed { session }]);
+        run.records.extend(rooms.iter().map(|stream| Record::Follows { session, stream: *stream }));
     }
     run.records.push(Record::Done { session });
     run.records.push(Record::Open { session: FINAL_SESSION, user: 0, node: Some(0), limited: false });
@@ -403,8 +405,10 @@ fn removed_before_reading(came_back: bool) -> Verdict {
 
 #[test]
 fn a_membership_that_ended_while_a_member_was_away_owes_nothing_and_one_that_ended_on_a_standing_line_does() {
-    let verdict = removed_before_reading(true);
+    let verdict = removed_before_reading(Some(&[]));
     assert!(!verdict.names(Invariant::I1), "{verdict:?}");
-    let verdict = removed_before_reading(false);
-    assert!(verdict.names(Invariant::I1), "{verdict:?}");
+    for still_a_member in [None, Some(&[0][..])] {
+        let verdict = removed_before_reading(still_a_member);
+        assert!(verdict.names(Invariant::I1), "{still_a_member:?}: {verdict:?}");
+    }
 }
