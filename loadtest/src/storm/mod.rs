@@ -58,6 +58,9 @@ pub(crate) struct StormArguments {
     /// Everybody must be back within this time.
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     within: Duration,
+    /// Redis dies with the node and starts again, empty.
+    #[arg(long)]
+    restart_redis: bool,
     /// The gateway's program.
     #[arg(long, default_value = "target/release/hallway")]
     hallway_bin: PathBuf,
@@ -113,6 +116,10 @@ async fn storm(arguments: &StormArguments, cluster: &mut Cluster) -> Result<Stor
     let victim = cluster.nodes.len() - 1;
     let killed_at = Instant::now();
     cluster.nodes[victim].process.kill9()?;
+    if let Some(redis) = cluster.redis.as_ref().filter(|_| arguments.restart_redis) {
+        redis.kill9()?;
+        redis.restart()?;
+    }
     let (lost, back_after) = fleet.storm(victim, killed_at + GIVE_UP_AFTER).await?;
     let store_reads = store_reads(cluster).await - reads_before;
     tokio::time::sleep(AFTERWARDS).await;
