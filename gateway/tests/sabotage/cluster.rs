@@ -19,6 +19,8 @@ const ROOM: &str = "lobby";
 const RETURNS: usize = 60;
 /// What was lost on the bus is delivered within so long, or never.
 const FOUND_WITHIN: Duration = Duration::from_secs(4);
+/// A mutant that was not seen by then is not seen.
+const TALKS_MAX: usize = 8;
 
 /// Ada talks at one node, bob listens at another and comes back again and again, carl comes to a third node at last; the last
 /// messages are lost on the bus.
@@ -118,9 +120,17 @@ async fn two_nodes_that_talk_over_a_bus_that_loses_keep_every_promise() {
     expect_clean(&talk().await);
 }
 
+/// A mutant needs its moment: some runs do not give it.
 async fn talk_breaks(mutant: Mutant, invariant: Invariant) {
     break_nodes(mutant);
-    expect_red(mutant, &talk().await, invariant);
+    let mut verdict = talk().await;
+    for _ in 1..TALKS_MAX {
+        if verdict.names(invariant) {
+            break;
+        }
+        verdict = talk().await;
+    }
+    expect_red(mutant, &verdict, invariant);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use tokio_postgres::NoTls;
 
 use crate::StoreError;
 
-/// What is replaced in `hallway_send_v1`: nonces and ids are looked for before the locks are held, and whoever finds neither
+/// What is replaced in `hallway_send_v2`: nonces and ids are looked for before the locks are held, and whoever finds neither
 /// writes what he has.
 const REPLACED: &[(&str, &str)] = &[
     ("now_ms bigint;", "now_ms bigint; known uuid[]; taken uuid[];"),
@@ -31,13 +31,13 @@ pub async fn look_for_nonces_before_the_locks(url: &str) -> Result<(), StoreErro
     let unusable = |error: tokio_postgres::Error| StoreError::Unusable(error.to_string());
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.map_err(unusable)?;
     let driver = tokio::spawn(connection);
-    let row = client.query_one("SELECT pg_get_functiondef('hallway_send_v1'::regproc)", &[]).await.map_err(unusable)?;
+    let row = client.query_one("SELECT pg_get_functiondef('hallway_send_v2'::regproc)", &[]).await.map_err(unusable)?;
     let mut text: String = row.get(0);
     // Several nodes share the database: the second finds the function replaced.
     if !text.contains("known uuid[]") {
         for (from, to) in REPLACED {
             if !text.contains(from) {
-                return Err(StoreError::Unusable(format!("hallway_send_v1 does not contain {from:?}")));
+                return Err(StoreError::Unusable(format!("hallway_send_v2 does not contain {from:?}")));
             }
             text = text.replace(from, to);
         }
