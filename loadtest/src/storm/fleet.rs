@@ -41,14 +41,22 @@ impl Fleet {
             let output = BufReader::new(output.ok_or("the worker has no output")?);
             let outbox = outbox.clone();
             std::thread::Builder::new().name(format!("storm-{number}")).spawn(move || {
+                let mut has_ended = false;
                 for line in output.lines() {
+                    // What is said for people is not for us.
+                    if line.as_ref().is_ok_and(|line| !line.starts_with('{')) {
+                        continue;
+                    }
                     let report = line.map_err(serde_json::Error::io).and_then(|line| serde_json::from_str(&line));
                     let report = report.unwrap_or_else(|error| Report::Failed(format!("an odd report: {error}")));
+                    has_ended |= matches!(report, Report::Ended(_));
                     if outbox.blocking_send((number, report)).is_err() {
                         return;
                     }
                 }
-                let _ = outbox.blocking_send((number, Report::Failed("it ended".to_owned())));
+                if !has_ended {
+                    let _ = outbox.blocking_send((number, Report::Failed("it ended".to_owned())));
+                }
             })?;
             fleet.say(number, &serde_json::to_string(job)?)?;
         }
