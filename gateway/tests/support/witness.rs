@@ -112,8 +112,7 @@ impl Witness {
     pub(crate) async fn comes_back(&mut self) {
         let before = self.seen.borrow().syncs;
         self.client.cut();
-        // Of many who come back under fire on a starved machine, one may be the last for long.
-        let back = tokio::time::timeout(PATIENCE * 4, self.seen.wait_for(|seen| seen.syncs > before)).await;
+        let back = tokio::time::timeout(PATIENCE, self.seen.wait_for(|seen| seen.syncs > before)).await;
         assert!(back.is_ok_and(|seen| seen.is_ok()), "{} does not come back: {:?}", self.user, self.client.state());
     }
 }
