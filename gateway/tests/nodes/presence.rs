@@ -113,10 +113,12 @@ async fn a_connect_costs_one_message_whatever_the_rooms() {
         invite(&format!("room{number}"), &mut ada, "ben").await;
     }
     let own = Channel::Node(house.nodes[0].node().service().cluster().node());
+    // Who leaves is told as well: nobody does.
+    let mut seats = Vec::new();
     for user in ["ben", "nobody"] {
         house.nodes[0].metric_until("hallway_requests_in_flight", "", |waiting| waiting == 0.0).await;
         house.buses[0].take_published();
-        let _seat = house.seat(0, user).await;
+        seats.push(house.seat(0, user).await);
         let published = house.buses[0].take_published();
         // The probe goes to the node itself.
         let told: Vec<Channel> = published.into_iter().map(|(to, _)| to).filter(|to| *to != own).collect();

@@ -10,8 +10,9 @@ const REPLACED: &[(&str, &str)] = &[
     ("now_ms bigint;", "now_ms bigint; known uuid[]; taken uuid[];"),
     (
         "    PERFORM 1 FROM rooms",
-        "    known := ARRAY(SELECT d.key FROM dedupe d WHERE d.key = ANY (keys_in));
-    taken := ARRAY(SELECT e.id FROM messages e WHERE e.room = ANY (rooms_in) AND e.id = ANY (ids_in));
+        // In this order: an id that is taken by a nonce that is not known yet would be refused, and never be two messages.
+        "    taken := ARRAY(SELECT e.id FROM messages e WHERE e.room = ANY (rooms_in) AND e.id = ANY (ids_in));
+    known := ARRAY(SELECT d.key FROM dedupe d WHERE d.key = ANY (keys_in));
     PERFORM 1 FROM rooms",
     ),
     ("dedupe.key = i.key LIMIT", "dedupe.key = i.key AND dedupe.key = ANY (known) LIMIT"),
