@@ -8,8 +8,15 @@ use std::ops::RangeInclusive;
 
 use crate::codes::{ErrorBody, ErrorCode};
 use crate::command::Command;
+
+mod work;
+
 use crate::ids::{DIRECT_PREFIX, RoomId, UserId};
 use crate::position::{Position, SEQ_MAX, Seq};
+pub use work::{
+    ACKNOWLEDGE_WITHIN_MS, ACTIONS_MAX, ASSIGNEES_MAX, KEY_MAX_BYTES, NOTICE_TEXT_MAX_BYTES, PHRASE_MAX_BYTES,
+    PHRASES_MAX, READ_MAX, RECIPIENTS_MAX, REPLAY_MAX, TITLE_MAX_BYTES, WAITS_ON_MAX,
+};
 
 /// Longest text of a message, in bytes of UTF-8. The shortest is 1.
 pub const TEXT_MAX_BYTES: usize = 16 * 1024;
@@ -33,7 +40,7 @@ pub const CURSOR_MAX_BYTES: usize = 256;
 pub const REASON_MAX_BYTES: usize = 500;
 /// Most people whose presence one connection watches.
 pub const WATCH_MAX_USERS: usize = 500;
-/// Entries in one page of rooms, members, messages, bans, audit entries or presence.
+/// Entries in one page of any list.
 pub const PAGE_LIMIT: RangeInclusive<u32> = 1..=100;
 /// Entries in a page when the client names no limit.
 pub const PAGE_LIMIT_DEFAULT: u32 = 50;
@@ -90,6 +97,7 @@ pub fn check(command: &Command) -> Checked {
         | Command::RoomUnban(_)
         | Command::RoomUnmute(_)
         | Command::PresenceSet(_) => Ok(()),
+        other => work::check(other),
     };
     checked.map_err(|error| ErrorBody { message: format!("{}: {}", command.name(), error.message), ..error })
 }
@@ -120,7 +128,11 @@ fn no_control_characters(field: &str, value: &str) -> Checked {
 }
 
 fn text(value: &str) -> Checked {
-    size("text", value.len(), 1..=TEXT_MAX_BYTES)?;
+    long_text(value, 1..=TEXT_MAX_BYTES)
+}
+
+fn long_text(value: &str, allowed: RangeInclusive<usize>) -> Checked {
+    size("text", value.len(), allowed)?;
     match value.find('\0') {
         // Postgres cannot keep it in a text, and nobody can see it.
         Some(at) => refuse(format!("text has the character U+0000 at byte {at}; it is not allowed")),

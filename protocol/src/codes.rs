@@ -96,6 +96,14 @@ error_codes! {
     Banned "banned" false Definite;
     /// The member is muted in the room, for `retry_after_ms` more or until they are let speak again. (Minor 1.)
     Muted "muted" false Definite;
+    /// The task was deleted. (Minor 2.)
+    TaskDeleted "task_deleted" false Definite;
+    /// A task cannot go from its status to that one; the message names those that it can go to. (Minor 2.)
+    IllegalMove "illegal_move" false Definite;
+    /// The task cannot be done while those that it waits on are open; the message names them. (Minor 2.)
+    TaskWaits "task_waits" false Definite;
+    /// The task would wait on itself. (Minor 2.)
+    TaskCycle "task_cycle" false Definite;
 }
 
 impl ErrorCode {
@@ -104,6 +112,8 @@ impl ErrorCode {
     pub fn for_minor(self, minor: u16) -> Self {
         match self {
             Self::Banned | Self::Muted if minor < 1 => Self::Forbidden,
+            // They answer commands of that minor only; an older client has no way to them.
+            Self::TaskDeleted | Self::IllegalMove | Self::TaskWaits | Self::TaskCycle if minor < 2 => Self::Forbidden,
             code => code,
         }
     }

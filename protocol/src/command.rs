@@ -5,21 +5,38 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Epoch, MessageId, Nonce, RoomId, UserId};
+use crate::ids::{Epoch, MessageId, Nonce, ObjectId, RoomId, UserId};
 use crate::meta::Meta;
 use crate::model::{History, Member, Message, Role, RoomInfo, Visibility};
+use crate::notification::Trace;
 use crate::position::{Seq, StreamId};
 
+mod actions;
 mod connection;
+mod notifications;
 mod people;
 mod presence;
+mod resolve;
+mod tasks;
 
+pub use actions::{ActionItem, ActionResult, Actions, ActionsDone};
 pub use connection::{AuthRefresh, Hello, Ping, Pong, Refreshed, Sync, SyncStarted, Welcome};
+pub use notifications::{
+    DeadJobs, NotificationAcknowledge, NotificationList, NotificationPrefer, NotificationPreferences,
+    NotificationQuiet, NotificationRead, NotificationTrace, Notifications, Notify, OutboxDead, OutboxReplay,
+    Preferences, ProfileSet, Recipients, Replayed, RoomLevel,
+};
 pub use people::{
     AuditEntries, AuditList, Bans, RoomBan, RoomBans, RoomKick, RoomMute, RoomUnban, RoomUnmute, SessionList,
     SessionRevoke, Sessions, UserRevoke,
 };
 pub use presence::{PresenceGet, PresenceSet, PresenceWatch, RoomPresence, Watched};
+pub use resolve::{Candidate, Phrase, Resolution, Resolve, Resolved, What};
+pub use tasks::{
+    Comments, Due, TaskAssign, TaskComment, TaskCommentList, TaskCreate, TaskDelete, TaskDepend, TaskDetail,
+    TaskFollow, TaskGet, TaskList, TaskMove, TaskOrder, TaskOutcome, TaskSummary, TaskSummaryGet, TaskUpdate,
+    TaskWorkload, Tasks,
+};
 
 /// The id of an ephemeral command (`typing`, `signal`) that wants no answer when it is taken. A refusal is answered all the
 /// same, and so is every other command with this id.
@@ -130,6 +147,31 @@ commands! {
     53 "presence.get" PresenceGet(PresenceGet) -> RoomPresence;
     54 "presence.watch" PresenceWatch(PresenceWatch) -> Watched;
     60 "audit.list" AuditList(AuditList) -> AuditEntries;
+    70 "task.create" TaskCreate(TaskCreate) -> Committed;
+    71 "task.update" TaskUpdate(TaskUpdate) -> TaskOutcome;
+    72 "task.move" TaskMove(TaskMove) -> TaskOutcome;
+    73 "task.assign" TaskAssign(TaskAssign) -> TaskOutcome;
+    74 "task.depend" TaskDepend(TaskDepend) -> TaskOutcome;
+    75 "task.delete" TaskDelete(TaskDelete) -> TaskOutcome;
+    76 "task.comment" TaskComment(TaskComment) -> Committed;
+    77 "task.follow" TaskFollow(TaskFollow) -> Committed;
+    78 "task.get" TaskGet(TaskGet) -> TaskDetail;
+    79 "task.comments" TaskCommentList(TaskCommentList) -> Comments;
+    80 "task.list" TaskList(TaskList) -> Tasks;
+    81 "task.summary" TaskSummaryGet(TaskSummaryGet) -> TaskSummary;
+    90 "notification.list" NotificationList(NotificationList) -> Notifications;
+    91 "notification.read" NotificationRead(NotificationRead) -> Committed;
+    92 "notification.acknowledge" NotificationAcknowledge(NotificationAcknowledge) -> Committed;
+    93 "notification.preferences" NotificationPreferences(NotificationPreferences) -> Preferences;
+    94 "notification.prefer" NotificationPrefer(NotificationPrefer) -> Committed;
+    95 "notification.quiet" NotificationQuiet(NotificationQuiet) -> Committed;
+    96 "notification.trace" NotificationTrace(NotificationTrace) -> Trace;
+    97 "notify" Notify(Notify) -> Committed;
+    98 "profile.set" ProfileSet(ProfileSet) -> Committed;
+    99 "outbox.dead" OutboxDead(OutboxDead) -> DeadJobs;
+    100 "outbox.replay" OutboxReplay(OutboxReplay) -> Replayed;
+    110 "actions" Actions(Actions) -> ActionsDone;
+    111 "resolve" Resolve(Resolve) -> Resolved;
 }
 
 /// A durable change was committed: this is the acknowledgement.
@@ -140,8 +182,8 @@ pub struct Committed {
     /// Number of its (last) event in the stream. It does not move the client's position.
     pub seq: Seq,
     pub at_ms: u64,
-    /// The message it is about.
-    pub id: Option<MessageId>,
+    /// The message, task or comment that it is about.
+    pub id: Option<ObjectId>,
     /// The same nonce had been committed before; this is the first result again.
     pub repeated: bool,
 }

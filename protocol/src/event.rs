@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{MessageId, RoomId, SessionId, UserId};
+use crate::ids::{MessageId, NotificationId, RoomId, SessionId, TaskId, UserId};
 use crate::model::{Message, Role, RoomInfo};
+use crate::notification::{Level, Notification, QuietHours};
 use crate::position::{Seq, StreamId};
+use crate::task::{Comment, Task, TaskChange};
 
 /// One durable change. It was committed before anyone heard of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,5 +115,38 @@ events! {
         until_ms: Option<u64>,
         /// Event of the room's stream that this is about. Of two, the greater holds.
         room_seq: Seq,
+    }    /// A new task. In a sync it is the task as it is now.
+    20 "task.created" TaskCreated { task: Task }
+    /// A task changed; it as it is now.
+    21 "task.changed" TaskChanged { task: Task, change: TaskChange, by: UserId }
+    /// Somebody commented on a task. The task's version stays.
+    22 "task.commented" TaskCommented { comment: Comment }
+    /// A task was deleted; what it said is gone everywhere.
+    23 "task.deleted" TaskDeleted { id: TaskId, version: u32, by: UserId }
+    /// User stream: a new notification. In a sync it is the notification as it is now.
+    24 "notification.created" NotificationCreated {
+        notification: Notification,
+        /// Unread notifications after it.
+        unread: u64,
     }
+    /// User stream: notifications were read on one of the own devices.
+    25 "notification.read" NotificationsRead {
+        /// These.
+        ids: Vec<NotificationId>,
+        /// All whose `seq` is at most this.
+        up_to_seq: Option<Seq>,
+        unread: u64,
+    }
+    /// User stream: an urgent notification was acknowledged on one of the own devices; it is read, too.
+    26 "notification.acknowledged" NotificationAcknowledged { id: NotificationId, unread: u64 }
+    /// User stream: what one is notified of changed, in a room or (null) wherever nothing is said about the room.
+    27 "preference.changed" PreferenceChanged {
+        room: Option<RoomId>,
+        /// Null: nothing is said about the room any more.
+        level: Option<Level>,
+    }
+    /// User stream: the quiet hours changed; null: there are none.
+    28 "quiet.changed" QuietChanged { hours: Option<QuietHours> }
+    /// User stream: the own name changed; null: there is none.
+    29 "profile.changed" ProfileChanged { name: Option<String> }
 }

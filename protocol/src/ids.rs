@@ -151,65 +151,114 @@ impl RoomId {
     }
 }
 
-/// A message: a UUID of version 7, chosen by the client or, if it chose none, by the server. Its time is only a hint;
-/// order is the stream's sequence number.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MessageId(Uuid);
+/// Defines an id that is a UUID of version 7. Its time is only a hint; order is the stream's sequence number.
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Uuid);
 
-impl MessageId {
-    /// A fresh id.
-    #[must_use]
-    pub fn generate() -> Self {
-        Self(Uuid::now_v7())
-    }
+        impl $name {
+            /// A fresh id.
+            #[must_use]
+            pub fn generate() -> Self {
+                Self(Uuid::now_v7())
+            }
 
-    /// Takes a UUID of version 7.
-    ///
-    /// # Errors
-    /// [`InvalidId`] for any other version.
-    pub fn from_uuid(uuid: Uuid) -> Result<Self, InvalidId> {
-        if uuid.get_version_num() == 7 {
-            Ok(Self(uuid))
-        } else {
-            Err(InvalidId::new("message id", &uuid.to_string(), "a UUID of version 7"))
+            /// Takes a UUID of version 7.
+            ///
+            /// # Errors
+            /// [`InvalidId`] for any other version.
+            pub fn from_uuid(uuid: Uuid) -> Result<Self, InvalidId> {
+                if uuid.get_version_num() == 7 {
+                    Ok(Self(uuid))
+                } else {
+                    Err(InvalidId::new($what, &uuid.to_string(), "a UUID of version 7"))
+                }
+            }
+
+            /// The UUID.
+            #[must_use]
+            pub fn as_uuid(&self) -> Uuid {
+                self.0
+            }
         }
-    }
 
-    /// The UUID.
-    #[must_use]
-    pub fn as_uuid(&self) -> Uuid {
-        self.0
-    }
+        impl fmt::Display for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, out)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, out)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let uuid = Uuid::try_parse(text).map_err(|_| InvalidId::new($what, text, "a UUID of version 7"))?;
+                Self::from_uuid(uuid)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.0.serialize(serializer)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::from_uuid(Uuid::deserialize(deserializer)?).map_err(de::Error::custom)
+            }
+        }
+    };
 }
 
-impl fmt::Display for MessageId {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, out)
-    }
+uuid_id!(
+    /// A message, named by the client or, if it chose no name, by the server.
+    MessageId, "message id"
+);
+uuid_id!(
+    /// A task, named by the client or, if it chose no name, by the server.
+    TaskId, "task id"
+);
+uuid_id!(
+    /// A comment on a task, named by the client or, if it chose no name, by the server.
+    CommentId, "comment id"
+);
+uuid_id!(
+    /// A notification of one person, named by the store.
+    NotificationId, "notification id"
+);
+uuid_id!(
+    /// Whatever an acknowledged command was about: a message, a task, a comment.
+    ObjectId, "id"
+);
+
+macro_rules! objects {
+    ($($name:ident),*) => { $(
+        impl From<$name> for ObjectId {
+            fn from(id: $name) -> Self {
+                Self(id.0)
+            }
+        }
+
+        impl From<ObjectId> for $name {
+            fn from(id: ObjectId) -> Self {
+                Self(id.0)
+            }
+        }
+
+        impl PartialEq<$name> for ObjectId {
+            fn eq(&self, other: &$name) -> bool {
+                self.0 == other.0
+            }
+        }
+    )* };
 }
 
-impl fmt::Debug for MessageId {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, out)
-    }
-}
-
-impl FromStr for MessageId {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let uuid = Uuid::try_parse(text).map_err(|_| InvalidId::new("message id", text, "a UUID of version 7"))?;
-        Self::from_uuid(uuid)
-    }
-}
-
-impl Serialize for MessageId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for MessageId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::from_uuid(Uuid::deserialize(deserializer)?).map_err(de::Error::custom)
-    }
-}
+objects!(MessageId, TaskId, CommentId, NotificationId);

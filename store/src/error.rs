@@ -1,11 +1,13 @@
 //! Why the store did not do it.
 
+use hallway_protocol::TaskId;
 use hallway_protocol::ids::InvalidId;
+use hallway_protocol::task::{Task, TaskStatus};
 
 use crate::Ending;
 
 /// One write was refused; the rest of its batch was not. Always definite.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The room does not exist, or is private and the actor is no member.
     #[error("no such room")]
@@ -55,6 +57,29 @@ pub enum Refusal {
     Muted(Ending),
     #[error("the user to act on is banned from the room")]
     TargetBanned,
+    #[error("no such task")]
+    TaskNotFound,
+    #[error("the task was deleted")]
+    TaskDeleted,
+    /// The task has changed since the version that was given. This is the task now.
+    #[error("the task has version {} now", .0.version)]
+    TaskStale(Box<Task>),
+    /// [`TaskStatus::next`] of `from` does not name it.
+    #[error("a task does not go from {} to that status", from.as_str())]
+    IllegalMove { from: TaskStatus },
+    /// Those that it waits on and that are neither done nor cancelled, in the order of their ids.
+    #[error("the task waits on others")]
+    TaskWaits(Vec<TaskId>),
+    #[error("the task would wait on itself")]
+    TaskCycle,
+    /// A task has [`crate::COMMENTS_MAX_PER_TASK`] comments.
+    #[error("the task has too many comments")]
+    TooManyComments,
+    /// A task has 50 assignees, or waits on 50 tasks.
+    #[error("the task has too many assignees or waits on too many tasks")]
+    TooManyLinks,
+    #[error("no such notification")]
+    NotificationNotFound,
 }
 
 /// The store could not answer.

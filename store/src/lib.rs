@@ -4,7 +4,7 @@
 //! Two back ends keep the same contract, and one conformance suite ([`conformance`], behind a feature) proves it on both:
 //! [`sqlite`], the embedded default, and [`postgres`], for a cluster. Nothing here knows a socket or a bus.
 //!
-//! Reading order: [`model`] (what goes in and comes out), the four traits below, one back end.
+//! Reading order: [`model`] (what goes in and comes out), the traits below and in [`tasks`], [`notifications`] and [`people`], one back end.
 //!
 //! **Invariant:** a stream's numbers begin at 1 and have no holes, whatever commits, fails, repeats or dies.
 //!
@@ -16,17 +16,21 @@
 pub mod conformance;
 pub mod error;
 pub mod model;
+pub mod notifications;
 pub mod people;
 pub mod postgres;
 pub mod rules;
 pub mod sqlite;
+pub mod tasks;
 
 use async_trait::async_trait;
 use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
 
 pub use error::{Refusal, StoreError};
 pub use model::*;
+pub use notifications::*;
 pub use people::{AUDIT_KEPT_MS, AuditPage, AuditQuery, BanQuery, BansPage, Ending};
+pub use tasks::*;
 
 /// The streams: the one way in, and the reads that sync rests on.
 #[async_trait]
@@ -46,6 +50,17 @@ pub trait Log: Send + Sync {
     /// The whole batch: [`StoreError::Unavailable`] when nothing was handed over, [`StoreError::OutcomeUnknown`] when it
     /// may have been committed, [`StoreError::Refused`] when the store refused the data (halve the batch to find which).
     async fn commit(&self, batch: Vec<Write>) -> Result<CommitBatch, StoreError>;
+
+    /// Carries out at most [`TOGETHER_MAX_WRITES`] writes of one actor in their order, all of them or none, in one transaction;
+    /// durable when it returns. A repeat of writes that were carried out together answers with their first results. Waits for
+    /// other people's locks as a batch does: [`Refusal::Locked`].
+    ///
+    /// # Errors
+    /// As [`Log::commit`].
+    async fn commit_together(&self, writes: Vec<Write>) -> Result<TogetherBatch, StoreError> {
+        drop(writes);
+        Err(StoreError::Unusable("this store does not carry out writes together".to_owned()))
+    }
 
     /// Moves read markers forward: `GREATEST(old, LEAST(new, head))`. A marker that moved is an event of the user's
     /// stream. Marks of non-members are answered with `None`.
@@ -140,5 +155,5 @@ pub trait Upkeep: Send + Sync {
 }
 
 /// All of it.
-pub trait Store: Log + Rooms + People + Upkeep {}
-impl<T: Log + Rooms + People + Upkeep> Store for T {}
+pub trait Store: Log + Rooms + Tasks + Notifications + Outbox + People + Upkeep {}
+impl<T: Log + Rooms + Tasks + Notifications + Outbox + People + Upkeep> Store for T {}

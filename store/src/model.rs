@@ -1,15 +1,20 @@
 //! What goes into the store and what comes out of it.
 
+use hallway_protocol::command::Due;
 use hallway_protocol::model::{Member, MyRoom};
+use hallway_protocol::notification::QuietHours;
+use hallway_protocol::task::{Priority, TaskStatus};
 use hallway_protocol::{
-    Epoch, Event, History, Message, MessageId, Meta, Nonce, Role, RoomId, RoomInfo, RoomKind, Seq, SessionId, StreamId,
-    UserId, Visibility,
+    CommentId, Epoch, Event, History, Message, MessageId, Meta, Nonce, NotificationId, ObjectId, Role, RoomId,
+    RoomInfo, RoomKind, Seq, SessionId, StreamId, TaskId, UserId, Visibility,
 };
 
-use crate::Refusal;
+use crate::{Addressed, Notice, Preference, Refusal};
 
 /// Most writes in one batch.
 pub const BATCH_MAX_WRITES: usize = 1024;
+/// Most writes that are carried out together.
+pub const TOGETHER_MAX_WRITES: usize = 50;
 /// Most rooms that a user is a member of.
 pub const USER_ROOMS_MAX: u32 = 1000;
 /// Most reactions (emoji × user) under one message.
@@ -92,6 +97,60 @@ pub enum Action {
     /// Whether the actor may is the caller's to decide. Event: `user.revoked` of the user's stream; from then on `connect`
     /// says so.
     RevokeUser { user: UserId, reason: Option<String> },
+    /// Members. Event: `task.created`. Assignees are members (else `TargetNotAMember`), and are notified; tasks to wait on are of
+    /// the room and not deleted (else `TaskNotFound`).
+    CreateTask {
+        room: RoomId,
+        id: TaskId,
+        title: String,
+        text: String,
+        priority: Priority,
+        due_at_ms: Option<u64>,
+        assignees: Vec<UserId>,
+        waits_on: Vec<TaskId>,
+        meta: Option<Meta>,
+    },
+    /// Members. This and the other changes of a task are refused with `TaskStale` unless they name its version, make one
+    /// version more, notify its followers, and are one event `task.changed`. Changes what is `Some`.
+    EditTask {
+        room: RoomId,
+        id: TaskId,
+        version: u32,
+        title: Option<String>,
+        text: Option<String>,
+        priority: Option<Priority>,
+        due: Option<Due>,
+        meta: Option<Meta>,
+    },
+    /// Members. `IllegalMove` unless [`TaskStatus::next`] names it; to the status that it has: no event, `seq` is the head;
+    /// to done while it waits on tasks that are not closed: `TaskWaits`.
+    MoveTask { room: RoomId, id: TaskId, version: u32, status: TaskStatus },
+    /// Members. Those to add are members of the room. New assignees are notified of it, and follow the task.
+    AssignTask { room: RoomId, id: TaskId, version: u32, add: Vec<UserId>, remove: Vec<UserId> },
+    /// Members. `TaskCycle` when the task would wait on itself, over whichever others.
+    LinkTask { room: RoomId, id: TaskId, version: u32, add: Vec<TaskId>, remove: Vec<TaskId> },
+    /// Its creator, and admins. Event: `task.deleted`. What it said, its comments' texts, assignees, followers and links go.
+    DeleteTask { room: RoomId, id: TaskId, version: u32 },
+    /// Members. Event: `task.commented`; the task keeps its version, and the actor follows it. Mentioned members and the
+    /// other followers are notified.
+    CommentTask { room: RoomId, id: TaskId, comment: CommentId, text: String, mentions: Vec<UserId> },
+    /// Anyone in the room. No event: `seq` is the head.
+    FollowTask { room: RoomId, id: TaskId, follow: bool },
+    /// To a room: its admins, unless `may_any`; otherwise whether the actor may is the caller's to decide. Up to
+    /// [`crate::RECIPIENTS_WITH_CAUSE_MAX`] recipients: a notification each; above: a fan-out job. No event of its own: `seq` is the
+    /// head of the room, or of the actor's stream. Nobody is notified of what they did themselves.
+    Notify { from: UserId, to: Addressed, notice: Notice, may_any: bool },
+    /// The actor's. Event of the user's stream: `notification.read`; when nothing was unread: no event, `seq` is the head. What
+    /// is urgent counts as acknowledged.
+    ReadNotifications { user: UserId, ids: Vec<NotificationId>, up_to_seq: Option<Seq> },
+    /// The actor's. Event of the user's stream: `notification.acknowledged`; a second time: no event, `seq` is the head.
+    AcknowledgeNotification { user: UserId, id: NotificationId },
+    /// The actor's. Event of the user's stream: `preference.changed`; of a room of which they are a member.
+    Prefer { user: UserId, preference: Preference },
+    /// The actor's. Event of the user's stream: `quiet.changed`.
+    SetQuietHours { user: UserId, hours: Option<QuietHours> },
+    /// The actor's. Event of the user's stream: `profile.changed`.
+    SetProfile { user: UserId, name: Option<String> },
 }
 
 impl Action {
@@ -99,7 +158,16 @@ impl Action {
     #[must_use]
     pub fn stream(&self) -> StreamId {
         match self {
-            Self::RevokeSession { user, .. } | Self::RevokeUser { user, .. } => StreamId::User(user.clone()),
+            Self::RevokeSession { user, .. }
+            | Self::RevokeUser { user, .. }
+            | Self::ReadNotifications { user, .. }
+            | Self::AcknowledgeNotification { user, .. }
+            | Self::Prefer { user, .. }
+            | Self::SetQuietHours { user, .. }
+            | Self::SetProfile { user, .. }
+            | Self::Notify { from: user, to: Addressed::Users(_) | Addressed::Everyone, .. } => {
+                StreamId::User(user.clone())
+            }
             action => action.room().map_or(StreamId::System, |room| StreamId::Room(room.clone())),
         }
     }
@@ -108,7 +176,14 @@ impl Action {
     #[must_use]
     pub fn room(&self) -> Option<&RoomId> {
         Some(match self {
-            Self::RevokeSession { .. } | Self::RevokeUser { .. } => return None,
+            Self::RevokeSession { .. }
+            | Self::RevokeUser { .. }
+            | Self::ReadNotifications { .. }
+            | Self::AcknowledgeNotification { .. }
+            | Self::Prefer { .. }
+            | Self::SetQuietHours { .. }
+            | Self::SetProfile { .. }
+            | Self::Notify { to: Addressed::Users(_) | Addressed::Everyone, .. } => return None,
             Self::CreateRoom { room, .. }
             | Self::OpenDirect { room, .. }
             | Self::UpdateRoom { room, .. }
@@ -125,7 +200,16 @@ impl Action {
             | Self::Ban { room, .. }
             | Self::Unban { room, .. }
             | Self::Mute { room, .. }
-            | Self::Unmute { room, .. } => room,
+            | Self::Unmute { room, .. }
+            | Self::CreateTask { room, .. }
+            | Self::EditTask { room, .. }
+            | Self::MoveTask { room, .. }
+            | Self::AssignTask { room, .. }
+            | Self::LinkTask { room, .. }
+            | Self::DeleteTask { room, .. }
+            | Self::CommentTask { room, .. }
+            | Self::FollowTask { room, .. }
+            | Self::Notify { to: Addressed::Room(room), .. } => room,
         })
     }
 
@@ -149,6 +233,31 @@ impl Action {
             _ => None,
         }
     }
+
+    /// The task that it is about.
+    #[must_use]
+    pub fn task(&self) -> Option<TaskId> {
+        match self {
+            Self::CreateTask { id, .. }
+            | Self::EditTask { id, .. }
+            | Self::MoveTask { id, .. }
+            | Self::AssignTask { id, .. }
+            | Self::LinkTask { id, .. }
+            | Self::DeleteTask { id, .. }
+            | Self::CommentTask { id, .. }
+            | Self::FollowTask { id, .. } => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// What its acknowledgement names: the message, the comment or the task that it is about.
+    #[must_use]
+    pub fn object(&self) -> Option<ObjectId> {
+        match self {
+            Self::CommentTask { comment, .. } => Some((*comment).into()),
+            _ => self.message().map(ObjectId::from).or_else(|| self.task().map(ObjectId::from)),
+        }
+    }
 }
 
 /// Answers of a batch, in its order.
@@ -166,11 +275,22 @@ pub struct Committed {
     /// Its last event, or what [`Action`] says where it made none.
     pub seq: Seq,
     pub at_ms: u64,
-    /// The message, also when the repeat named another (the server chooses ids of those that name none).
-    pub id: Option<MessageId>,
+    /// As [`Action::object`], also when the repeat named another (the server chooses ids of those that name none).
+    pub id: Option<ObjectId>,
     pub repeated: bool,
-    /// What was written to streams, in order; empty when repeated. Includes `membership.changed` of user streams.
+    /// What was written to streams, in order; empty when repeated. Includes `membership.changed` of user streams, and
+    /// `notification.created` of whom it notified.
     pub events: Vec<Event>,
+    /// It left a fan-out job behind.
+    pub fans_out: bool,
+}
+
+/// Answer of [`crate::Log::commit_together`].
+#[derive(Debug)]
+pub struct TogetherBatch {
+    pub epoch: Epoch,
+    /// One for each write, in order; or the first that was refused, and why: then nothing was done.
+    pub result: Result<Vec<Committed>, (usize, Refusal)>,
 }
 
 /// A read marker to move.

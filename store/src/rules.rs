@@ -38,12 +38,25 @@ pub fn least_role(action: &Action) -> Option<Role> {
         | Action::OpenDirect { .. }
         | Action::Join { .. }
         | Action::RevokeSession { .. }
-        | Action::RevokeUser { .. } => None,
-        Action::Leave { .. } => Some(Role::Guest),
+        | Action::RevokeUser { .. }
+        | Action::ReadNotifications { .. }
+        | Action::AcknowledgeNotification { .. }
+        | Action::Prefer { .. }
+        | Action::SetQuietHours { .. }
+        | Action::SetProfile { .. } => None,
+        Action::Notify { may_any, .. } => (!may_any).then_some(Role::Admin),
+        Action::Leave { .. } | Action::FollowTask { .. } => Some(Role::Guest),
         Action::SendMessage { .. }
         | Action::EditMessage { .. }
         | Action::DeleteMessage { .. }
-        | Action::React { .. } => Some(Role::Member),
+        | Action::React { .. }
+        | Action::CreateTask { .. }
+        | Action::EditTask { .. }
+        | Action::MoveTask { .. }
+        | Action::AssignTask { .. }
+        | Action::LinkTask { .. }
+        | Action::DeleteTask { .. }
+        | Action::CommentTask { .. } => Some(Role::Member),
         Action::UpdateRoom { .. }
         | Action::Invite { .. }
         | Action::Remove { .. }
@@ -59,7 +72,7 @@ pub fn least_role(action: &Action) -> Option<Role> {
 /// Whether direct rooms have this action; their two members and their settings are for ever.
 #[must_use]
 pub fn in_direct_rooms(action: &Action) -> bool {
-    action.message().is_some() || matches!(action, Action::OpenDirect { .. })
+    action.message().is_some() || action.task().is_some() || matches!(action, Action::OpenDirect { .. })
 }
 
 /// Decides everything about an action on an existing room that its object does not decide; the actor's role, where they

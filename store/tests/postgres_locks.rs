@@ -81,7 +81,7 @@ async fn a_batch_that_commits_after_its_node_was_killed_is_not_repeated() {
     let other = PostgresStore::open(&url, PostgresOptions::default()).await.unwrap();
     side.until("SELECT last_seq FROM rooms WHERE id = 'lobby'", 3).await;
     let again = one(&other, message.clone()).await.unwrap();
-    assert_eq!((again.seq, again.id, again.repeated), (3, message.action.message(), true));
+    assert_eq!((again.seq, again.id, again.repeated), (3, message.action.object(), true));
     assert_eq!(events_of(&other, "lobby").await.len(), 3);
     // The abandoned connection was thrown away, and the node goes on.
     assert_eq!(one(&node, send("ada", "lobby", "m")).await.unwrap().seq, 4);
@@ -150,7 +150,7 @@ async fn all_but_the_locked_rooms_of_a_batch_are_written() {
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     let done: Vec<bool> = results.iter().map(Result::is_ok).collect();
     assert_eq!(done, [true, false, false, true, false, false, true, false], "{results:?}");
-    let refusals: Vec<Refusal> = results.iter().filter_map(|result| result.as_ref().err().copied()).collect();
+    let refusals: Vec<Refusal> = results.iter().filter_map(|result| result.as_ref().err().cloned()).collect();
     let (locked, behind) = (Refusal::Locked, Refusal::BehindLocked);
     assert_eq!(refusals, [locked, behind, locked, behind, locked]);
     side.run("COMMIT").await;

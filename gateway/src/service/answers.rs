@@ -38,6 +38,28 @@ pub(super) fn refusal(refusal: Refusal) -> ErrorBody {
             return ErrorBody { retry_after_ms: left_ms, ..ErrorBody::new(ErrorCode::Muted, message) };
         }
         Refusal::TargetBanned => (ErrorCode::Banned, "the user is banned from this room: unban them first"),
+        Refusal::TaskNotFound => (ErrorCode::NotFound, "no such task in this room"),
+        Refusal::TaskDeleted => (ErrorCode::TaskDeleted, "the task was deleted"),
+        Refusal::TaskStale(task) => {
+            let message = format!("the task has version {} now: look at it and change that one", task.version);
+            return ErrorBody::new(ErrorCode::VersionConflict, message);
+        }
+        Refusal::IllegalMove { from } => {
+            let legal: Vec<&str> = from.next().iter().map(|status| status.as_str()).collect();
+            let message = format!("a task that is {} can become {}", from.as_str(), legal.join(", "));
+            return ErrorBody::new(ErrorCode::IllegalMove, message);
+        }
+        Refusal::TaskWaits(on) => {
+            let on: Vec<String> = on.iter().map(ToString::to_string).collect();
+            let message = format!("the task waits on tasks that are neither done nor cancelled: {}", on.join(", "));
+            return ErrorBody::new(ErrorCode::TaskWaits, message);
+        }
+        Refusal::TaskCycle => (ErrorCode::TaskCycle, "the task would wait on itself: leave out one of its links"),
+        Refusal::TooManyComments => (ErrorCode::LimitReached, "the task has 1,000 comments, which is the most"),
+        Refusal::TooManyLinks => {
+            (ErrorCode::LimitReached, "a task has at most 50 assignees and waits on at most 50 tasks")
+        }
+        Refusal::NotificationNotFound => (ErrorCode::NotFound, "you have no such notification"),
         Refusal::TooManyReactions => (ErrorCode::LimitReached, "the message has 200 reactions, which is the most"),
     };
     ErrorBody::new(code, message)

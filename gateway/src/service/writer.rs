@@ -297,7 +297,9 @@ impl WriterTask {
             let heads = self.store.heads(vec![stream.clone()]).await;
             let last_seq = heads.map_or(0, |batch| batch.heads.first().map_or(0, |head| head.last_seq));
             let seq = last_seq + 1 + place as u64;
-            let committed = Committed { stream, seq, at_ms: 0, id: Some(*id), repeated: false, events: Vec::new() };
+            let id = Some((*id).into());
+            let events = Vec::new();
+            let committed = Committed { stream, seq, at_ms: 0, id, repeated: false, events, fans_out: false };
             drop(entry.reply.send(Ok(committed)));
             unheard.push(Entry {
                 stream: entry.stream,

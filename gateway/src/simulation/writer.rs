@@ -213,7 +213,7 @@ fn ok(id: u64, entry: &Entry, done: &Done) -> ServerFrame {
         epoch: super::epoch(),
         seq: done.seq,
         at_ms: 0,
-        id: done.id,
+        id: done.id.map(Into::into),
         repeated: done.repeated,
     };
     ServerFrame::Ok(OkFrame { id, reply: Reply::MessageSend(committed) })

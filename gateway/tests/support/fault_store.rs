@@ -3,11 +3,15 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
+use hallway_protocol::command::{Candidate, Preferences, TaskSummary};
+use hallway_protocol::notification::Trace;
+use hallway_protocol::{Epoch, NotificationId, RoomId, StreamId, TaskId, UserId};
 use hallway_store::{
-    AudienceBatch, AuditPage, AuditQuery, BanQuery, BansPage, CommitBatch, ConnectState, Durability, Ending, HeadBatch,
-    HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, PageBatch, PageRequest, People,
-    RoomQuery, RoomView, Rooms, RoomsPage, Store, StoreError, StreamHead, Tail, TailCursor, Upkeep, Write,
+    AudienceBatch, AuditPage, AuditQuery, BanQuery, BansPage, CommentQuery, CommentsPage, CommitBatch, ConnectState,
+    DeadJobsPage, Delivery, Durability, Ending, HandOut, HandOutFate, HeadBatch, HistoryQuery, Job, JobClaim,
+    JobResult, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, NewJob, NotificationQuery,
+    NotificationsPage, PageBatch, PageRequest, People, Progress, ResolveQuery, RoomQuery, RoomView, Rooms, RoomsPage,
+    Store, StoreError, StreamHead, Tail, TailCursor, TaskQuery, TaskView, TasksPage, TogetherBatch, Upkeep, Write,
 };
 use tokio::sync::watch;
 
@@ -112,6 +116,10 @@ impl Log for FaultStore {
                 Err(StoreError::OutcomeUnknown("told to forget the answer".into()))
             }
         }
+    }
+
+    async fn commit_together(&self, writes: Vec<Write>) -> Result<TogetherBatch, StoreError> {
+        self.inner.commit_together(writes).await
     }
 
     async fn mark_read(&self, marks: Vec<Mark>) -> Result<MarkBatch, StoreError> {
@@ -220,5 +228,92 @@ impl Upkeep for FaultStore {
 
     async fn close(&self) {
         self.inner.close().await;
+    }
+}
+
+// Tasks, notifications and webhooks are not made to fail.
+
+#[async_trait]
+impl hallway_store::Tasks for FaultStore {
+    async fn task(&self, user: &UserId, room: &RoomId, id: TaskId) -> Result<Option<TaskView>, StoreError> {
+        self.inner.task(user, room, id).await
+    }
+
+    async fn task_comments(&self, user: &UserId, query: CommentQuery) -> Result<Option<CommentsPage>, StoreError> {
+        self.inner.task_comments(user, query).await
+    }
+
+    async fn list_tasks(&self, user: &UserId, query: TaskQuery) -> Result<Option<TasksPage>, StoreError> {
+        self.inner.list_tasks(user, query).await
+    }
+
+    async fn task_summary(&self, user: &UserId, room: Option<&RoomId>) -> Result<Option<TaskSummary>, StoreError> {
+        self.inner.task_summary(user, room).await
+    }
+
+    async fn resolve(&self, user: &UserId, queries: Vec<ResolveQuery>) -> Result<Vec<Vec<Candidate>>, StoreError> {
+        self.inner.resolve(user, queries).await
+    }
+}
+
+#[async_trait]
+impl hallway_store::Notifications for FaultStore {
+    async fn notifications(&self, user: &UserId, query: NotificationQuery) -> Result<NotificationsPage, StoreError> {
+        self.inner.notifications(user, query).await
+    }
+
+    async fn preferences(&self, user: &UserId) -> Result<Preferences, StoreError> {
+        self.inner.preferences(user).await
+    }
+
+    async fn fan_out(&self) -> Result<Progress, StoreError> {
+        self.inner.fan_out().await
+    }
+
+    async fn fire_due(&self, tasks_max: u32) -> Result<Progress, StoreError> {
+        self.inner.fire_due(tasks_max).await
+    }
+
+    async fn claim_hand_outs(&self, limit: u32, lease_ms: u64) -> Result<Vec<HandOut>, StoreError> {
+        self.inner.claim_hand_outs(limit, lease_ms).await
+    }
+
+    async fn settle_hand_outs(
+        &self,
+        settled: Vec<(NotificationId, HandOutFate)>,
+        jobs: Vec<NewJob>,
+    ) -> Result<(), StoreError> {
+        self.inner.settle_hand_outs(settled, jobs).await
+    }
+
+    async fn note_deliveries(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError> {
+        self.inner.note_deliveries(deliveries).await
+    }
+
+    async fn trace(&self, id: NotificationId) -> Result<Option<Trace>, StoreError> {
+        self.inner.trace(id).await
+    }
+}
+
+#[async_trait]
+impl hallway_store::Outbox for FaultStore {
+    async fn claim_jobs(&self, claim: JobClaim) -> Result<Vec<Job>, StoreError> {
+        self.inner.claim_jobs(claim).await
+    }
+
+    async fn finish_jobs(&self, results: Vec<JobResult>) -> Result<(), StoreError> {
+        self.inner.finish_jobs(results).await
+    }
+
+    async fn dead_jobs(&self, before: Option<u64>, limit: u32) -> Result<DeadJobsPage, StoreError> {
+        self.inner.dead_jobs(before, limit).await
+    }
+
+    async fn replay_jobs(&self, jobs: Vec<u64>, most: u32) -> Result<u64, StoreError> {
+        self.inner.replay_jobs(jobs, most).await
+    }
+
+    async fn trim_jobs(&self, done_kept: u32, dead_kept: u32) -> Result<bool, StoreError> {
+        self.inner.trim_jobs(done_kept, dead_kept).await
     }
 }

@@ -138,7 +138,14 @@ fn bare_message() -> Message {
 }
 
 fn committed() -> Committed {
-    Committed { stream: room_stream(), epoch: epoch(), seq: 3, at_ms: AT_MS, id: Some(message_id()), repeated: false }
+    Committed {
+        stream: room_stream(),
+        epoch: epoch(),
+        seq: 3,
+        at_ms: AT_MS,
+        id: Some(message_id().into()),
+        repeated: false,
+    }
 }
 
 /// Every reply.

@@ -169,8 +169,16 @@ fn message() -> impl Strategy<Value = Message> {
 }
 
 fn committed() -> impl Strategy<Value = Committed> {
-    (stream(), epoch(), any::<u64>(), any::<u64>(), option::of(message_id()), any::<bool>())
-        .prop_map(|(stream, epoch, seq, at_ms, id, repeated)| Committed { stream, epoch, seq, at_ms, id, repeated })
+    (stream(), epoch(), any::<u64>(), any::<u64>(), option::of(message_id()), any::<bool>()).prop_map(
+        |(stream, epoch, seq, at_ms, id, repeated)| Committed {
+            stream,
+            epoch,
+            seq,
+            at_ms,
+            id: id.map(MessageId::into),
+            repeated,
+        },
+    )
 }
 
 fn welcome() -> impl Strategy<Value = Welcome> {

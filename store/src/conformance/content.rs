@@ -10,7 +10,7 @@ pub async fn events_show_messages_as_they_are_now(store: Shared) {
     let ann = kit::user("now", "ann");
     let room = kit::room("now", "room");
     channel(&store, &ann, &room, Visibility::Public, History::All).await;
-    let id = one(&store, &ann, send(&room, "first")).await.id.unwrap();
+    let id: MessageId = one(&store, &ann, send(&room, "first")).await.id.unwrap().into();
     let edited = one(&store, &ann, edit(&room, id, "second")).await;
     let update = Action::UpdateRoom { room: room.clone(), name: Some("Named".to_owned()), visibility: None };
     one(&store, &ann, update).await;
@@ -64,7 +64,7 @@ pub async fn an_edit_on_an_old_version_is_refused(store: Shared) {
     let ann = kit::user("version", "ann");
     let room = kit::room("version", "room");
     channel(&store, &ann, &room, Visibility::Public, History::All).await;
-    let id = one(&store, &ann, send(&room, "first")).await.id.unwrap();
+    let id: MessageId = one(&store, &ann, send(&room, "first")).await.id.unwrap().into();
     let on = |version| Action::EditMessage {
         room: room.clone(),
         id,
@@ -83,7 +83,7 @@ pub async fn reactions_are_put_and_taken_once(store: Shared) {
     let room = kit::room("react", "room");
     channel(&store, &ann, &room, Visibility::Public, History::All).await;
     one(&store, &bob, Action::Join { room: room.clone() }).await;
-    let id = one(&store, &ann, send(&room, "text")).await.id.unwrap();
+    let id: MessageId = one(&store, &ann, send(&room, "text")).await.id.unwrap().into();
     let take = |emoji: &str| Action::React { room: room.clone(), id, emoji: emoji.to_owned(), remove: true };
     let put = one(&store, &bob, react(&room, id, "+1")).await;
     let body = MessageReacted { id, user: bob.clone(), emoji: "+1".to_owned(), removed: false };
@@ -112,7 +112,7 @@ pub async fn reactions_are_bounded(store: Shared) {
     let ann = kit::user("bounded", "ann");
     let room = kit::room("bounded", "room");
     channel(&store, &ann, &room, Visibility::Public, History::All).await;
-    let id = one(&store, &ann, send(&room, "text")).await.id.unwrap();
+    let id: MessageId = one(&store, &ann, send(&room, "text")).await.id.unwrap().into();
     let batch = (0..REACTIONS_MAX_PER_MESSAGE).map(|number| write(&ann, react(&room, id, &format!("e{number}"))));
     assert!(commit(&store, batch.collect()).await.iter().all(Result::is_ok));
     assert_eq!(try_one(&store, &ann, react(&room, id, "more")).await, Err(Refusal::TooManyReactions));
@@ -123,7 +123,7 @@ pub async fn a_message_keeps_everything_it_was_sent_with(store: Shared) {
     let (ann, bob) = (kit::user("all", "ann"), kit::user("all", "bob"));
     let room = kit::room("all", "room");
     channel(&store, &ann, &room, Visibility::Public, History::All).await;
-    let first = one(&store, &ann, send(&room, "first")).await.id;
+    let first = one(&store, &ann, send(&room, "first")).await.id.map(MessageId::from);
     let text = "ä €\u{1F980} \"quotes\" \\ 'single' \n\t\u{7f} %_;--".to_owned();
     let sent = one(
         &store,
@@ -144,7 +144,7 @@ pub async fn a_message_keeps_everything_it_was_sent_with(store: Shared) {
     assert_eq!(message.text, text);
     assert_eq!((message.reply_to, message.mentions.clone()), (first, vec![bob, ann]));
     assert_eq!(message.meta.as_ref().map(Meta::as_json), Some(r#"{"a":[1,2.5,null],"b":{"c":"d"}}"#));
-    assert_eq!((message.seq, message.at_ms, Some(message.id)), (sent.seq, sent.at_ms, sent.id));
+    assert_eq!((message.seq, message.at_ms, Some(message.id.into())), (sent.seq, sent.at_ms, sent.id));
 }
 
 fn texts(messages: &[hallway_protocol::Message]) -> Vec<u64> {
@@ -161,7 +161,7 @@ pub async fn history_goes_both_ways_without_repeating(store: Shared) {
     let empty = read(HistoryFrom::Before(None), 10).await;
     assert!(empty.messages.is_empty() && !empty.older && !empty.newer);
     for number in 0..7 {
-        let id = one(&store, &ann, send(&room, &number.to_string())).await.id.unwrap();
+        let id: MessageId = one(&store, &ann, send(&room, &number.to_string())).await.id.unwrap().into();
         one(&store, &ann, react(&room, id, "+1")).await;
     }
     let newest = read(HistoryFrom::Before(None), 3).await;
@@ -198,6 +198,6 @@ pub async fn history_since_join_never_shows_earlier_messages(store: Shared) {
     let from = HistoryFrom::Before(Some(hidden.seq + 1));
     let page = store.history(&bob, HistoryQuery { room: room.clone(), from, limit: 10 }).await.unwrap().unwrap();
     assert!(page.messages.is_empty() && !page.older);
-    let unseen = try_one(&store, &bob, react(&room, hidden.id.unwrap(), "+1")).await;
+    let unseen = try_one(&store, &bob, react(&room, hidden.id.unwrap().into(), "+1")).await;
     assert_eq!(unseen, Err(Refusal::MessageNotFound), "what one may not see does not exist");
 }

@@ -155,7 +155,7 @@ pub async fn a_kick_is_a_removal_and_may_be_come_back_from(store: Shared) {
 
 pub async fn a_muted_member_reads_and_writes_nothing(store: Shared) {
     let (ann, bob, room) = scene(&store, "mute").await;
-    let own = one(&store, &bob, send(&room, "before")).await.id.unwrap();
+    let own: MessageId = one(&store, &bob, send(&room, "before")).await.id.unwrap().into();
     let until_ms = Some(now_ms() + HOUR_MS);
     let muted = one(&store, &ann, mute(&room, &bob, until_ms)).await;
     let said = EventBody::MemberMuted(MemberMuted { user: bob.clone(), until_ms, by: ann.clone() });
@@ -217,7 +217,7 @@ pub async fn leaving_and_coming_back_does_not_end_a_mute(store: Shared) {
 
 pub async fn a_mute_ends_by_the_clock_of_the_store(store: Shared) {
     let (ann, bob, room) = scene(&store, "muteend").await;
-    let own = one(&store, &bob, send(&room, "before")).await.id.unwrap();
+    let own: MessageId = one(&store, &bob, send(&room, "before")).await.id.unwrap().into();
     one(&store, &ann, mute(&room, &bob, Some(now_ms() + 1_500))).await;
     assert!(matches!(try_one(&store, &bob, send(&room, "early")).await, Err(Refusal::Muted(_))));
     until_accepted(&store, &bob, || send(&room, "late")).await;

@@ -36,7 +36,7 @@ pub async fn every_role_may_do_what_the_table_says(store: Shared) {
             channel(&store, &owner, &room, Visibility::Public, History::All).await;
             one(&store, &owner, invite(&room, &actor, role)).await;
             one(&store, &owner, invite(&room, &target, Role::Member)).await;
-            let message = one(&store, &owner, send(&room, "someone's")).await.id.unwrap();
+            let message: MessageId = one(&store, &owner, send(&room, "someone's")).await.id.unwrap().into();
             let (least, action) = table(&room, message, &target).swap_remove(index);
             let shown = format!("{role:?}: {action:?}");
             let foreign = try_one(&store, &actor, kit::edit(&room, message, "not mine")).await;
@@ -58,7 +58,7 @@ pub async fn an_archived_room_can_be_read_and_not_written(store: Shared) {
     let (ann, bob) = (kit::user("archived", "ann"), kit::user("archived", "bob"));
     let room = kit::room("archived", "room");
     channel(&store, &ann, &room, Visibility::Public, History::All).await;
-    let id = one(&store, &ann, send(&room, "kept")).await.id.unwrap();
+    let id: MessageId = one(&store, &ann, send(&room, "kept")).await.id.unwrap().into();
     one(&store, &ann, Action::ArchiveRoom { room: room.clone() }).await;
     for action in [
         send(&room, "late"),
@@ -85,7 +85,7 @@ pub async fn a_private_room_does_not_exist_for_others(store: Shared) {
     let (ann, eve) = (kit::user("private", "ann"), kit::user("private", "eve"));
     let (secret, nowhere) = (kit::room("private", "secret"), kit::room("private", "nowhere"));
     channel(&store, &ann, &secret, Visibility::Private, History::SinceJoin).await;
-    let id = one(&store, &ann, send(&secret, "secret")).await.id.unwrap();
+    let id: MessageId = one(&store, &ann, send(&secret, "secret")).await.id.unwrap().into();
     for room in [&secret, &nowhere] {
         for action in [
             send(room, "text"),

@@ -1,7 +1,7 @@
 //! Retention, read markers, epoch.
 
 use hallway_protocol::event::ReadMarked;
-use hallway_protocol::{EventBody, History, StreamId, Visibility};
+use hallway_protocol::{EventBody, History, MessageId, StreamId, Visibility};
 
 use super::kit::{self, Shared, channel, commit, mark, one, page, room_events, send, try_one, write};
 use crate::{Action, HistoryFrom, HistoryQuery, Refusal};
@@ -12,11 +12,12 @@ pub async fn trimming_takes_a_prefix_and_says_so(store: Shared) {
     let stream = StreamId::Room(room.clone());
     channel(&store, &ann, &room, Visibility::Public, History::All).await;
     one(&store, &bob, Action::Join { room: room.clone() }).await;
-    let ids: Vec<_> = commit(&store, (0..6).map(|number| write(&ann, send(&room, &number.to_string()))).collect())
-        .await
-        .into_iter()
-        .map(|result| result.unwrap().id.unwrap())
-        .collect();
+    let ids: Vec<MessageId> =
+        commit(&store, (0..6).map(|number| write(&ann, send(&room, &number.to_string()))).collect())
+            .await
+            .into_iter()
+            .map(|result| result.unwrap().id.unwrap().into())
+            .collect();
     one(&store, &ann, kit::edit(&room, ids[0], "edited")).await;
     // Events: 1 created, 2 and 3 joined, 4 to 9 messages, 10 edited.
     let head = store.trim(&stream, 7).await.unwrap();

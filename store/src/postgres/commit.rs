@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use hallway_protocol::event::MessageCreated;
-use hallway_protocol::{Epoch, Event, EventBody, Message, MessageId, RoomId, StreamId, UserId};
+use hallway_protocol::{Epoch, Event, EventBody, Message, MessageId, ObjectId, RoomId, StreamId, UserId};
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -283,7 +283,7 @@ fn sent(row: &Row, write: &Write) -> Result<Answer, StoreError> {
         let body = EventBody::MessageCreated(MessageCreated { message });
         events.push(Event { stream: stream.clone(), seq, at_ms, body });
     }
-    Ok(Ok(Committed { stream, seq, at_ms, id, repeated, events }))
+    Ok(Ok(Committed { stream, seq, at_ms, id: id.map(ObjectId::from), repeated, events, fans_out: false }))
 }
 
 /// What `hallway_act_v2` answers.
@@ -301,7 +301,7 @@ struct ActedOne {
     left_ms: Option<i64>,
     seq: Option<u64>,
     at_ms: Option<u64>,
-    message: Option<MessageId>,
+    message: Option<ObjectId>,
     #[serde(default)]
     repeated: bool,
     #[serde(default)]
@@ -334,9 +334,10 @@ async fn act(
                 stream: action.stream(),
                 seq,
                 at_ms: one.at_ms.unwrap_or(acted.at_ms),
-                id: if one.repeated { one.message } else { action.message() },
+                id: if one.repeated { one.message } else { action.object() },
                 repeated: one.repeated,
                 events: one.events,
+                fans_out: false,
             }),
             (None, None) => return Err(corrupt("an answer that says nothing")),
         };

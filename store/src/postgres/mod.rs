@@ -117,6 +117,15 @@ impl Rooms for PostgresStore {
 }
 
 #[async_trait]
+impl crate::Tasks for PostgresStore {}
+
+#[async_trait]
+impl crate::Notifications for PostgresStore {}
+
+#[async_trait]
+impl crate::Outbox for PostgresStore {}
+
+#[async_trait]
 impl People for PostgresStore {
     async fn mute(&self, user: &UserId, room: &RoomId) -> Result<Option<Ending>, StoreError> {
         people::mute(&self.connections, user, room).await

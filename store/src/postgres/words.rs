@@ -68,6 +68,7 @@ pub(super) fn described(write: &Write) -> Value {
         Action::Unmute { user, .. } => json!({"op": "unmute", "user": user}),
         Action::RevokeSession { user, session } => json!({"op": "revoke_session", "user": user, "session": session}),
         Action::RevokeUser { user, reason } => json!({"op": "revoke_user", "user": user, "reason": reason}),
+        _ => json!({"op": "unknown"}),
     };
     fields["room"] = json!(write.action.room());
     fields["actor"] = json!(write.actor);

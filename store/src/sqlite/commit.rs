@@ -4,7 +4,9 @@ use hallway_protocol::event::{
     MemberJoined, MemberRemoved, MemberUpdated, MembershipChanged, RoomArchived, RoomCreated, RoomUpdated,
 };
 use hallway_protocol::model::Member;
-use hallway_protocol::{Event, EventBody, History, Role, RoomId, RoomInfo, RoomKind, Seq, UserId, Visibility};
+use hallway_protocol::{
+    Event, EventBody, History, ObjectId, Role, RoomId, RoomInfo, RoomKind, Seq, UserId, Visibility,
+};
 use rusqlite::{OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
@@ -58,13 +60,13 @@ pub(super) fn apply(batch: &mut Batch<'_>, write: &Write) -> Result<Committed, S
         return Ok(first);
     }
     let Done { seq, events } = carry_out(batch, &write.actor, &write.action)?;
-    let id = write.action.message();
+    let id = write.action.object();
     batch
         .connection
         .prepare_cached("INSERT INTO dedupe (key, body_hash, seq, at_ms, id) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![key, write.body_hash, int(seq), int(batch.at_ms), id.map(|id| *id.as_uuid().as_bytes())])?;
     let stream = write.action.stream();
-    Ok(Committed { stream, seq, at_ms: batch.at_ms, id, repeated: false, events })
+    Ok(Committed { stream, seq, at_ms: batch.at_ms, id, repeated: false, events, fans_out: false })
 }
 
 /// Half a SHA-256 of stream, sender and nonce; none of them can hold the separator.
@@ -93,9 +95,10 @@ fn first_result(batch: &Batch<'_>, key: &[u8; 16], write: &Write) -> Result<Opti
         stream: write.action.stream(),
         seq: seq.unsigned_abs(),
         at_ms: at_ms.unsigned_abs(),
-        id: id.map(|bytes| message_id(&bytes)).transpose()?,
+        id: id.map(|bytes| message_id(&bytes)).transpose()?.map(ObjectId::from),
         repeated: true,
         events: Vec::new(),
+        fans_out: false,
     }))
 }
 
@@ -169,6 +172,7 @@ fn carry_out(batch: &mut Batch<'_>, actor: &UserId, action: &Action) -> Result<D
         Action::EditMessage { .. } => messages::edit(batch, &place, actor, action),
         Action::DeleteMessage { id, .. } => messages::delete(batch, &place, room, actor, role, *id),
         Action::React { id, emoji, remove, .. } => messages::react(batch, &place, room, actor, (*id, emoji, *remove)),
+        _ => Err(Refusal::Forbidden.into()),
     }
 }
 

@@ -99,6 +99,7 @@ fn record(body: &EventBody) -> Result<Record<'_>, StoreError> {
             let kept = (body.muted, body.until_ms, body.room_seq);
             Record { object: name(body.room.as_str()), detail: Some(to_json(&kept)?), ..none }
         }
+        other => return Err(StoreError::Corrupt(format!("{} cannot be kept", other.name()))),
     })
 }
 

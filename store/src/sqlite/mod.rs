@@ -249,6 +249,15 @@ impl Rooms for SqliteStore {
 }
 
 #[async_trait]
+impl crate::Tasks for SqliteStore {}
+
+#[async_trait]
+impl crate::Notifications for SqliteStore {}
+
+#[async_trait]
+impl crate::Outbox for SqliteStore {}
+
+#[async_trait]
 impl People for SqliteStore {
     async fn mute(&self, user: &UserId, room: &RoomId) -> Result<Option<Ending>, StoreError> {
         let (user, room) = (user.clone(), room.clone());

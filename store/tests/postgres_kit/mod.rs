@@ -71,7 +71,7 @@ pub(crate) async fn events_of(store: &PostgresStore, name: &str) -> Vec<Event> {
 
 /// Edits, reacts to, marks as read and deletes a message.
 pub(crate) async fn amend_and_mark(store: &PostgresStore, actor: &str, name: &str, sent: &Committed) {
-    let (room, id) = (room(name), sent.id.unwrap());
+    let (room, id) = (room(name), hallway_protocol::MessageId::from(sent.id.unwrap()));
     let actions = [
         Action::EditMessage {
             room: room.clone(),

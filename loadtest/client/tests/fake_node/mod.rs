@@ -317,7 +317,7 @@ impl Node {
         let id = send.id.unwrap_or_else(MessageId::generate);
         let seq = state.rooms.get(&send.room).map_or(0, |room| room.events.len() as Seq) + 1;
         let stream = StreamId::Room(send.room.clone());
-        let committed = Committed { stream, epoch: epoch(), seq, at_ms: 0, id: Some(id), repeated: false };
+        let committed = Committed { stream, epoch: epoch(), seq, at_ms: 0, id: Some(id.into()), repeated: false };
         state.nonces.insert(send.nonce.as_str().to_owned(), committed.clone());
         if self.misbehaviour == Misbehaviour::AcknowledgesWhatItDoesNotKeep && state.messages > 3 {
             return Ok(committed);
