@@ -151,8 +151,8 @@ async fn all_but_the_locked_rooms_of_a_batch_are_written() {
     let done: Vec<bool> = results.iter().map(Result::is_ok).collect();
     assert_eq!(done, [true, false, false, true, false, false, true, false], "{results:?}");
     let refusals: Vec<Refusal> = results.iter().filter_map(|result| result.as_ref().err().cloned()).collect();
-    let (locked, behind) = (Refusal::Locked, Refusal::BehindLocked);
-    assert_eq!(refusals, [locked, behind, locked, behind, locked]);
+    let (locked, behind) = (|| Refusal::Locked, || Refusal::BehindLocked);
+    assert_eq!(refusals, [locked(), behind(), locked(), behind(), locked()]);
     side.run("COMMIT").await;
     let again = commit(&store, batch()).await;
     let repeated: Vec<bool> = again.iter().map(|result| result.as_ref().unwrap().repeated).collect();
