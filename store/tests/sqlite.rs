@@ -17,6 +17,7 @@ async fn fresh() -> (Arc<dyn Store>, TempDir) {
 }
 
 hallway_store::store_conformance_suite!(fresh);
+hallway_store::store_task_suite!(fresh);
 
 fn open(directory: &Path) -> Shared {
     Arc::new(SqliteStore::open(directory).unwrap())
