@@ -4,35 +4,20 @@
 -- versions, cycles and counts are judged under it. Nodes of the last release know nothing of tasks, and their functions do
 -- what they did.
 
--- Folds case, by the best rules that this server has: a database in the C locale knows the letters of ASCII only.
+-- Names as they are compared (as in names.rs), by the best rules that this server has: a database in the C locale knows the
+-- letters of ASCII only. hallway_fold_v5: in small letters, without space around it. hallway_words_v5: the folded name, and
+-- each of its words.
 DO $$
-BEGIN
-    EXECUTE format('CREATE FUNCTION hallway_fold_v5(given text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS '
-        '''SELECT lower(given COLLATE %I) COLLATE "C"''', coalesce(
-            (SELECT collname FROM pg_collation WHERE collname IN ('und-x-icu', 'pg_c_utf8')
-                AND collencoding IN (-1, pg_char_to_encoding(getdatabaseencoding())) ORDER BY collname DESC LIMIT 1), 'default'));
-END $$;
-
--- What somebody may say the beginning of: a name from its beginning and from each of its first words on, folded. Words are
--- parted by what is no letter or digit in ASCII.
-CREATE FUNCTION hallway_words_v5(given text) RETURNS text[] LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
-    parts constant text := E' \t!"#$%&''()*+,-./:;<=>?@[\\]^_`{|}~';
-    folded text := hallway_fold_v5(given);
-    plain text := translate(folded, parts, rpad('', length(parts)));
-    words text[] := ARRAY[folded];
-    place integer := 1;
-    step integer;
+    rules text := coalesce((SELECT collname FROM pg_collation WHERE collname IN ('und-x-icu', 'pg_c_utf8')
+        AND collencoding IN (-1, pg_char_to_encoding(getdatabaseencoding())) ORDER BY collname DESC LIMIT 1), 'default');
 BEGIN
-    WHILE cardinality(words) < 20 LOOP
-        step := strpos(substr(plain, place), ' ');
-        EXIT WHEN step = 0;
-        place := place + step;
-        IF substr(plain, place, 1) NOT IN (' ', '') THEN
-            words := words || substr(folded, place);
-        END IF;
-    END LOOP;
-    RETURN words;
+    EXECUTE format('CREATE FUNCTION hallway_fold_v5(given text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+        ''SELECT lower(btrim(given) COLLATE %I) COLLATE "C"''', rules);
+    EXECUTE format('CREATE FUNCTION hallway_words_v5(given text) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+        ''SELECT ARRAY(SELECT DISTINCT word COLLATE "C" FROM unnest(hallway_fold_v5(given)
+            || regexp_split_to_array(hallway_fold_v5(given) COLLATE %I, ''''[^[:alnum:]]+'''')) word WHERE word <> '''''''')''',
+        rules);
 END $$;
 
 ALTER TABLE users ADD COLUMN name text;
@@ -124,21 +109,25 @@ CREATE TABLE member_words (
     PRIMARY KEY (room, word, user_id)
 );
 CREATE INDEX member_words_of ON member_words (user_id, room);
-CREATE INDEX rooms_by_folded_id ON rooms (hallway_fold_v5(id)) WHERE public AND NOT archived AND kind = 0;
-CREATE INDEX rooms_by_word ON rooms USING gin (array_to_tsvector(hallway_words_v5(name)))
-    WHERE public AND NOT archived AND kind = 0 AND name IS NOT NULL;
+-- Of public channels that are not archived.
+CREATE TABLE channel_words (
+    word text COLLATE "C" NOT NULL,
+    room text COLLATE "C" NOT NULL,
+    PRIMARY KEY (word, room)
+);
+CREATE INDEX channel_words_of ON channel_words (room);
 
--- The words of members, kept by triggers: functions of every release make members. A membership and a name change under
--- the lock of the user.
-CREATE FUNCTION hallway_member_words_v5(user_in text, name_in text) RETURNS TABLE (word text) LANGUAGE sql STABLE AS $$
-    SELECT hallway_fold_v5(user_in) UNION SELECT unnest(hallway_words_v5(name_in)) WHERE name_in IS NOT NULL
+-- The words of members and channels are kept by triggers: functions of every release make members and channels. A membership
+-- and a name change under the lock of the user, a channel under its own.
+CREATE FUNCTION hallway_entries_v5(id_in text, name_in text) RETURNS TABLE (word text) LANGUAGE sql STABLE AS $$
+    SELECT hallway_fold_v5(id_in) UNION SELECT unnest(hallway_words_v5(name_in)) WHERE name_in IS NOT NULL
 $$;
 CREATE FUNCTION hallway_member_trigger_v5() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
         INSERT INTO member_words (room, word, user_id)
         SELECT NEW.room, w.word, NEW.user_id
-        FROM hallway_member_words_v5(NEW.user_id, (SELECT name FROM users WHERE id = NEW.user_id)) w ON CONFLICT DO NOTHING;
+        FROM hallway_entries_v5(NEW.user_id, (SELECT name FROM users WHERE id = NEW.user_id)) w ON CONFLICT DO NOTHING;
     ELSE
         DELETE FROM member_words WHERE user_id = OLD.user_id AND room = OLD.room;
     END IF;
@@ -148,14 +137,25 @@ CREATE FUNCTION hallway_name_trigger_v5() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     DELETE FROM member_words WHERE user_id = NEW.id;
     INSERT INTO member_words (room, word, user_id)
-    SELECT m.room, w.word, NEW.id FROM members m, hallway_member_words_v5(NEW.id, NEW.name) w
+    SELECT m.room, w.word, NEW.id FROM members m, hallway_entries_v5(NEW.id, NEW.name) w
     WHERE m.user_id = NEW.id ON CONFLICT DO NOTHING;
     RETURN NULL;
 END $$;
+CREATE FUNCTION hallway_channel_trigger_v5() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM channel_words WHERE room = NEW.id;
+    INSERT INTO channel_words (word, room) SELECT w.word, NEW.id FROM hallway_entries_v5(NEW.id, NEW.name) w
+    WHERE NEW.public AND NOT NEW.archived AND NEW.kind = 0 ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER channel_words AFTER UPDATE OF name, public, archived, kind ON rooms FOR EACH ROW
+    EXECUTE FUNCTION hallway_channel_trigger_v5();
 CREATE TRIGGER member_words AFTER INSERT OR DELETE ON members FOR EACH ROW EXECUTE FUNCTION hallway_member_trigger_v5();
 CREATE TRIGGER name_words AFTER UPDATE OF name ON users FOR EACH ROW
     WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION hallway_name_trigger_v5();
 INSERT INTO member_words (room, word, user_id) SELECT room, hallway_fold_v5(user_id), user_id FROM members;
+INSERT INTO channel_words (word, room) SELECT w.word, r.id FROM rooms r, hallway_entries_v5(r.id, r.name) w
+WHERE r.public AND NOT r.archived AND r.kind = 0;
 
 -- A task as the wire shows it.
 CREATE FUNCTION hallway_task_v5(t tasks) RETURNS json LANGUAGE sql STABLE AS $$
@@ -175,8 +175,8 @@ CREATE FUNCTION hallway_comment_v5(c task_comments) RETURNS json LANGUAGE sql ST
 $$;
 
 -- Notifies of what has happened and answers the events that this made; {"fans_out": true} in place of one says that a
--- fan-out job was left. A cause: {"kind", "users": […], "room", "message", "task", "by", "urgent", "key", "notice",
--- "acknowledge_within_ms"}. Whom it names is locked already (hallway_recipients_v5). The next migration replaces it.
+-- fan-out job was left. A cause: {"kind", "users": […], "room", "message", "task", "comment", "by", "urgent", "key",
+-- "notice", "acknowledge_within_ms"}. Whom it names is locked already (hallway_recipients_v5). The next migration replaces it.
 CREATE FUNCTION hallway_notify_v5(causes jsonb, now_ms bigint) RETURNS json[] LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     RETURN '{}';
@@ -273,7 +273,8 @@ END $$;
 -- A cause that is about a task.
 CREATE FUNCTION hallway_task_cause_v5(kind text, w jsonb, key text, users_in text[]) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
     SELECT jsonb_build_object('kind', kind, 'users', to_jsonb(users_in), 'room', w ->> 'room', 'message', NULL,
-        'task', w ->> 'task', 'by', w ->> 'actor', 'urgent', false, 'key', key, 'notice', NULL, 'acknowledge_within_ms', NULL)
+        'task', w ->> 'task', 'comment', CASE w ->> 'op' WHEN 'comment_task' THEN w ->> 'object' END, 'by', w ->> 'actor',
+        'urgent', false, 'key', key, 'notice', NULL, 'acknowledge_within_ms', NULL)
 $$;
 
 -- A task goes from one status to another; null: it was not there, or is not any more.
@@ -302,13 +303,12 @@ BEGIN
         RETURN hallway_refuse_v1('id_taken');
     ELSIF cardinality(people) <> (SELECT count(*) FROM members WHERE room = r.id AND user_id = ANY (people)) THEN
         RETURN hallway_refuse_v1('target_not_a_member');
-    ELSIF cardinality(array_remove(others, id_in))
-        <> (SELECT count(*) FROM tasks WHERE room = r.id AND id = ANY (others) AND NOT deleted) THEN
+    ELSIF id_in = ANY (others) THEN
+        RETURN hallway_refuse_v1('task_cycle');
+    ELSIF cardinality(others) <> (SELECT count(*) FROM tasks WHERE room = r.id AND id = ANY (others) AND NOT deleted) THEN
         RETURN hallway_refuse_v1('task_not_found');
     ELSIF cardinality(people) > (w ->> 'most')::integer OR cardinality(others) > (w ->> 'most')::integer THEN
         RETURN hallway_refuse_v1('too_many_links');
-    ELSIF id_in = ANY (others) THEN
-        RETURN hallway_refuse_v1('task_cycle');
     END IF;
     INSERT INTO tasks (room, id, seq, at_ms, changed_at_ms, due_at_ms, priority, creator, title, text, meta)
     VALUES (r.id, id_in, r.last_seq + 1, now_ms, now_ms, (w ->> 'due_at_ms')::bigint, (w ->> 'priority')::smallint,
@@ -340,12 +340,12 @@ BEGIN
     INSERT INTO task_comments (room, id, task, seq, at_ms, sender, text, mentions)
     VALUES (r.id, (w ->> 'object')::uuid, t.id, r.last_seq + 1, now_ms, w ->> 'actor', w ->> 'text',
         string_to_array(w ->> 'mentions', ' ')) RETURNING * INTO c;
-    UPDATE tasks SET comment_count = comment_count + 1 WHERE room = r.id AND id = t.id;
+    UPDATE tasks SET comment_count = t.comment_count + 1 WHERE room = r.id AND id = t.id;
     followers := ARRAY(SELECT user_id FROM task_followers WHERE room = r.id AND task = t.id ORDER BY 1);
     INSERT INTO task_followers (room, task, user_id) VALUES (r.id, t.id, w ->> 'actor') ON CONFLICT DO NOTHING;
     -- A mentioned follower gets the mention: the second of a key is dropped.
     RETURN hallway_accept_v5(hallway_room_event_v1(r.id, 22, 'task.commented', c.id, c.sender, NULL,
-        json_build_object('comment', hallway_comment_v5(c)), now_ms),
+        json_build_object('comment', hallway_comment_v5(c), 'comment_count', t.comment_count + 1), now_ms),
         jsonb_build_array(hallway_task_cause_v5('mention', w, 'c:' || c.id, coalesce(c.mentions, '{}')),
             hallway_task_cause_v5('task_changed', w, 'c:' || c.id, followers)), now_ms);
 END $$;
@@ -354,8 +354,8 @@ CREATE FUNCTION hallway_delete_task_v5(w jsonb, r rooms, t tasks, now_ms bigint)
 DECLARE
     event json;
 BEGIN
-    UPDATE tasks SET title = '', text = '', meta = NULL, deleted = true, version = t.version + 1, changed_at_ms = now_ms
-    WHERE room = r.id AND id = t.id;
+    UPDATE tasks SET title = '', text = '', meta = NULL, due_at_ms = NULL, deleted = true, version = t.version + 1,
+        changed_at_ms = now_ms WHERE room = r.id AND id = t.id;
     UPDATE task_comments SET text = '', mentions = NULL WHERE room = r.id AND task = t.id;
     DELETE FROM task_assignees WHERE room = r.id AND task = t.id;
     DELETE FROM task_followers WHERE room = r.id AND task = t.id;
@@ -438,18 +438,14 @@ END $$;
 CREATE FUNCTION hallway_assign_task_v5(w jsonb, r rooms, t tasks, now_ms bigint) RETURNS json LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     gone text[] := hallway_texts_v5(w -> 'remove_users');
+    present text[] := ARRAY(SELECT user_id FROM task_assignees WHERE room = r.id AND task = t.id);
     come text[] := ARRAY(SELECT DISTINCT u COLLATE "C" FROM unnest(hallway_texts_v5(w -> 'add_users')) u
-        WHERE u <> ALL (gone) ORDER BY 1);
-    present text[];
-    lost integer;
+        WHERE u <> ALL (gone) AND u <> ALL (present) ORDER BY 1);
+    lost integer := (SELECT count(*) FROM unnest(present) u WHERE u = ANY (gone));
 BEGIN
     IF cardinality(come) <> (SELECT count(*) FROM members WHERE room = r.id AND user_id = ANY (come)) THEN
         RETURN hallway_refuse_v1('target_not_a_member');
-    END IF;
-    present := ARRAY(SELECT user_id FROM task_assignees WHERE room = r.id AND task = t.id);
-    come := ARRAY(SELECT u FROM unnest(come) u WHERE u <> ALL (present));
-    lost := (SELECT count(*) FROM unnest(present) u WHERE u = ANY (gone));
-    IF cardinality(present) + cardinality(come) - lost > (w ->> 'most')::integer THEN
+    ELSIF cardinality(present) + cardinality(come) - lost > (w ->> 'most')::integer THEN
         RETURN hallway_refuse_v1('too_many_links');
     ELSIF cardinality(come) + lost = 0 THEN
         RETURN hallway_accept_v1(r.last_seq, '{}');
@@ -463,17 +459,14 @@ END $$;
 CREATE FUNCTION hallway_link_task_v5(w jsonb, r rooms, t tasks, now_ms bigint) RETURNS json LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     gone uuid[] := hallway_texts_v5(w -> 'remove_tasks')::uuid[];
-    come uuid[] := ARRAY(SELECT DISTINCT u FROM unnest(hallway_texts_v5(w -> 'add_tasks')::uuid[]) u WHERE u <> ALL (gone));
-    present uuid[];
-    lost integer;
+    present uuid[] := ARRAY(SELECT waits_on FROM task_dependencies WHERE room = r.id AND task = t.id);
+    come uuid[] := ARRAY(SELECT DISTINCT u FROM unnest(hallway_texts_v5(w -> 'add_tasks')::uuid[]) u
+        WHERE u <> ALL (gone) AND u <> ALL (present));
+    lost integer := (SELECT count(*) FROM unnest(present) u WHERE u = ANY (gone));
 BEGIN
     IF cardinality(come) <> (SELECT count(*) FROM tasks WHERE room = r.id AND id = ANY (come) AND NOT deleted) THEN
         RETURN hallway_refuse_v1('task_not_found');
-    END IF;
-    present := ARRAY(SELECT waits_on FROM task_dependencies WHERE room = r.id AND task = t.id);
-    come := ARRAY(SELECT u FROM unnest(come) u WHERE u <> ALL (present));
-    lost := (SELECT count(*) FROM unnest(present) u WHERE u = ANY (gone));
-    IF cardinality(present) + cardinality(come) - lost > (w ->> 'most')::integer THEN
+    ELSIF cardinality(present) + cardinality(come) - lost > (w ->> 'most')::integer THEN
         RETURN hallway_refuse_v1('too_many_links');
     ELSIF EXISTS (
         WITH RECURSIVE ahead(id) AS (
@@ -550,7 +543,7 @@ BEGIN
     INSERT INTO read_markers AS k (user_id, room, read_seq, ordinal) VALUES (m.sender, r.id, m.seq, m.ordinal)
     ON CONFLICT (user_id, room) DO UPDATE
         SET read_seq = EXCLUDED.read_seq, ordinal = EXCLUDED.ordinal WHERE k.read_seq < EXCLUDED.read_seq;
-    base := jsonb_build_object('room', r.id, 'message', m.id, 'task', NULL, 'by', m.sender, 'urgent', false,
+    base := jsonb_build_object('room', r.id, 'message', m.id, 'task', NULL, 'comment', NULL, 'by', m.sender, 'urgent', false,
         'key', 'm:' || m.id, 'notice', NULL, 'acknowledge_within_ms', NULL);
     -- In this order: of several of one key a person gets the first.
     RETURN hallway_accept_v5(hallway_room_event_v1(r.id, 7, 'message.created', m.id, NULL, NULL,
