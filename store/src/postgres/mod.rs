@@ -20,22 +20,27 @@ mod migrations;
 mod options;
 mod people;
 mod reads;
+mod resolve;
 mod rows;
 pub mod statements;
+mod tasks;
+mod together;
 mod upkeep;
 mod words;
 
 use async_trait::async_trait;
-use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
+use hallway_protocol::command::{Candidate, TaskSummary};
+use hallway_protocol::{Epoch, RoomId, StreamId, TaskId, UserId};
 
 #[cfg(feature = "fault-injection")]
 pub use fault::look_for_nonces_before_the_locks;
 pub use options::PostgresOptions;
 
 use crate::{
-    AudienceBatch, AuditPage, AuditQuery, BanQuery, BansPage, CommitBatch, ConnectState, Durability, Ending, HeadBatch,
-    HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, PageBatch, PageRequest, People,
-    RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor, Upkeep, Write,
+    AudienceBatch, AuditPage, AuditQuery, BanQuery, BansPage, CommentQuery, CommentsPage, CommitBatch, ConnectState,
+    Durability, Ending, HeadBatch, HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage,
+    PageBatch, PageRequest, People, ResolveQuery, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail,
+    TailCursor, TaskQuery, TaskView, Tasks, TasksPage, TogetherBatch, Upkeep, Write,
 };
 use connection::{Connections, Kind};
 
@@ -66,6 +71,10 @@ impl PostgresStore {
 impl Log for PostgresStore {
     async fn commit(&self, batch: Vec<Write>) -> Result<CommitBatch, StoreError> {
         commit::commit(&self.connections, batch).await
+    }
+
+    async fn commit_together(&self, writes: Vec<Write>) -> Result<TogetherBatch, StoreError> {
+        together::commit_together(&self.connections, writes).await
     }
 
     async fn mark_read(&self, marks: Vec<Mark>) -> Result<MarkBatch, StoreError> {
@@ -117,7 +126,27 @@ impl Rooms for PostgresStore {
 }
 
 #[async_trait]
-impl crate::Tasks for PostgresStore {}
+impl Tasks for PostgresStore {
+    async fn task(&self, user: &UserId, room: &RoomId, id: TaskId) -> Result<Option<TaskView>, StoreError> {
+        tasks::task(&self.connections, user, room, id).await
+    }
+
+    async fn task_comments(&self, user: &UserId, query: CommentQuery) -> Result<Option<CommentsPage>, StoreError> {
+        tasks::comments(&self.connections, user, query).await
+    }
+
+    async fn list_tasks(&self, user: &UserId, query: TaskQuery) -> Result<Option<TasksPage>, StoreError> {
+        tasks::list(&self.connections, user, query).await
+    }
+
+    async fn task_summary(&self, user: &UserId, room: Option<&RoomId>) -> Result<Option<TaskSummary>, StoreError> {
+        tasks::summary(&self.connections, user, room).await
+    }
+
+    async fn resolve(&self, user: &UserId, queries: Vec<ResolveQuery>) -> Result<Vec<Vec<Candidate>>, StoreError> {
+        resolve::resolve(&self.connections, user, queries).await
+    }
+}
 
 #[async_trait]
 impl crate::Notifications for PostgresStore {}

@@ -1,4 +1,6 @@
 //! Every statement that the back end runs, by name, so that a test can ask Postgres how it would run each.
+//!
+//! Those on rooms, messages and people stand here, others in a file for each subject.
 
 macro_rules! message_columns {
     () => {
@@ -11,9 +13,16 @@ macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
         $($(#[$doc])* pub const $name: &str = $sql;)*
 
-        /// Every statement with its name.
+        /// Every statement of this file with its name.
         pub const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),*];
     };
+}
+
+pub mod tasks;
+
+/// Every statement with its name.
+pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    [ALL, tasks::ALL].into_iter().flatten().copied()
 }
 
 statements! {
@@ -21,7 +30,9 @@ statements! {
     SEND = "SELECT epoch, verdict, seq, ordinal, at_ms, message, left_ms \
             FROM hallway_send_v2($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     /// A run of other writes.
-    ACT = "SELECT hallway_act_v2($1, $2, $3)::text";
+    ACT = "SELECT hallway_act_v5($1, $2, $3)::text";
+    /// Some writes, all or none.
+    TOGETHER = "SELECT hallway_together_v5($1, $2, $3)::text";
     /// Moves read markers.
     MARK_READ = "SELECT hallway_mark_read_v1($1, $2, $3)::text";
 
@@ -34,7 +45,13 @@ statements! {
     PAGES = concat!(
         "SELECT meta.epoch, q.ord, coalesce(h.first_seq, 1), coalesce(h.last_seq, 0), \
             e.seq, e.at_ms, e.kind, e.actor, e.message, e.detail::text, \
-            CASE WHEN e.kind IN (1, 2) THEN (SELECT hallway_info_v1(r)::text FROM rooms r WHERE r.id = q.room) END, ",
+            CASE WHEN e.kind IN (1, 2) THEN (SELECT hallway_info_v1(r)::text FROM rooms r WHERE r.id = q.room) \
+                WHEN e.kind IN (20, 21) THEN ( \
+                    SELECT hallway_task_v5(t)::text FROM tasks t WHERE t.room = q.room AND t.id = e.message) \
+                WHEN e.kind = 22 THEN ( \
+                    SELECT json_build_object('comment', hallway_comment_v5(c), 'comment_count', t.comment_count)::text \
+                    FROM task_comments c JOIN tasks t ON t.room = c.room AND t.id = c.task \
+                    WHERE c.room = q.room AND c.id = e.message) END, ",
         message_columns!(),
         " FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[]) \
             WITH ORDINALITY AS q(stream, room, user_id, after, size, ord) \
