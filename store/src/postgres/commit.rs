@@ -13,37 +13,44 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use hallway_protocol::event::MessageCreated;
-use hallway_protocol::{Epoch, Event, EventBody, Message, MessageId, ObjectId, RoomId, StreamId, UserId};
+use hallway_protocol::{Epoch, Event, ObjectId, RoomId, UserId};
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use super::connection::{Connections, Kind};
 use super::locked::Waiting;
-use super::rows::{corrupt, signed, unsigned};
+use super::notes::first_look;
+use super::rows::{corrupt, signed};
+use super::sends::send;
 use super::{statements, words};
 use crate::{
-    Action, BATCH_MAX_WRITES, CommitBatch, Committed, Mark, MarkBatch, MarkResult, REACTIONS_MAX_PER_MESSAGE, Refusal,
-    StoreError, USER_ROOMS_MAX, Write,
+    Action, BATCH_MAX_WRITES, CommitBatch, Committed, HandOutRules, Mark, MarkBatch, MarkResult,
+    REACTIONS_MAX_PER_MESSAGE, Refusal, StoreError, USER_ROOMS_MAX, Write,
 };
 
 /// How often a run is tried while it meets rooms that someone else has locked. Each attempt may wait for the lock time-out.
 const LOCK_ATTEMPTS_MAX: usize = 2;
 
-type Answer = Result<Committed, Refusal>;
+pub(super) type Answer = Result<Committed, Refusal>;
+
+/// Who carries out the runs of a batch.
+pub(super) struct Writer<'a> {
+    pub(super) connections: &'a Connections,
+    /// After how long notifications are first looked at to be handed out, if ever.
+    pub(super) first_look_ms: Option<i64>,
+}
 
 /// The results of a batch while its runs are carried out.
-struct Answers {
+pub(super) struct Answers {
     epoch: Option<Epoch>,
-    results: Vec<Option<Answer>>,
+    pub(super) results: Vec<Option<Answer>>,
 }
 
 impl Answers {
-    fn take_epoch(&mut self, epoch: &str) -> Result<(), StoreError> {
+    pub(super) fn take_epoch(&mut self, epoch: &str) -> Result<(), StoreError> {
         let epoch = Epoch::new(epoch)?;
         match &self.epoch {
             Some(known) if *known != epoch => {
@@ -65,14 +72,19 @@ impl Answers {
     }
 }
 
-pub(super) async fn commit(connections: &Connections, batch: Vec<Write>) -> Result<CommitBatch, StoreError> {
+pub(super) async fn commit(
+    connections: &Connections,
+    rules: HandOutRules,
+    batch: Vec<Write>,
+) -> Result<CommitBatch, StoreError> {
+    let writer = &Writer { connections, first_look_ms: first_look(rules) };
     if batch.len() > BATCH_MAX_WRITES {
         return Err(StoreError::Refused(format!("a batch has at most {BATCH_MAX_WRITES} writes").into()));
     }
     let mut answers = Answers { epoch: None, results: batch.iter().map(|_| None).collect() };
     let mut waiting = Waiting::default();
     for (number, run) in runs(&batch).into_iter().enumerate() {
-        let outcome = carry_out(connections, &batch, number % 2 == 0, run, &mut answers, &mut waiting).await;
+        let outcome = carry_out(writer, &batch, number % 2 == 0, run, &mut answers, &mut waiting).await;
         outcome.map_err(|error| if answers.epoch.is_some() { unknown(error) } else { error })?;
     }
     let epoch = match answers.epoch {
@@ -85,7 +97,7 @@ pub(super) async fn commit(connections: &Connections, batch: Vec<Write>) -> Resu
 
 /// Carries out a run; what is locked is left out, and answered so.
 async fn carry_out<'a>(
-    connections: &Connections,
+    writer: &Writer<'_>,
     batch: &'a [Write],
     is_sends: bool,
     run: Vec<usize>,
@@ -96,16 +108,16 @@ async fn carry_out<'a>(
     answers.wait(&behind, batch, waiting);
     for _ in 0..LOCK_ATTEMPTS_MAX {
         let outcome = if is_sends {
-            send(connections, batch, run.clone(), answers).await
+            send(writer, batch, run.clone(), answers).await
         } else {
-            act(connections, batch, &run, answers).await
+            act(writer, batch, &run, answers).await
         };
         match outcome {
             Err(error) if is_lock_timeout(&error) => tracing::debug!(%error, "a batch waited in vain for a lock"),
             other => return other,
         }
         run.retain(|index| answers.results[*index].is_none());
-        waiting.lock(locked_rooms(connections, batch, &run).await?);
+        waiting.lock(locked_rooms(writer.connections, batch, &run).await?);
         let (on, behind) = waiting.split(batch, run);
         answers.wait(&behind, batch, waiting);
         run = on;
@@ -132,7 +144,7 @@ async fn locked_rooms<'a>(
 }
 
 /// The server gave up waiting for a row that someone else has locked: nothing of the statement was done.
-fn is_lock_timeout(error: &StoreError) -> bool {
+pub(super) fn is_lock_timeout(error: &StoreError) -> bool {
     let StoreError::Unavailable(cause) = error else { return false };
     let code = cause.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
     code == Some(&SqlState::LOCK_NOT_AVAILABLE)
@@ -185,107 +197,6 @@ pub(super) fn joined(mentions: &[UserId]) -> Option<String> {
     (!names.is_empty()).then(|| names.join(" "))
 }
 
-/// Parameters of [`statements::SEND`].
-#[derive(Default)]
-struct Sends<'a> {
-    rooms: Vec<&'a str>,
-    actors: Vec<&'a str>,
-    keys: Vec<Uuid>,
-    hashes: Vec<Uuid>,
-    ids: Vec<Uuid>,
-    texts: Vec<&'a str>,
-    replies: Vec<Option<Uuid>>,
-    mentions: Vec<Option<String>>,
-    metas: Vec<Option<&'a str>>,
-}
-
-impl<'a> Sends<'a> {
-    fn new(batch: &'a [Write], run: &[usize]) -> Self {
-        let mut sends = Self::default();
-        for write in run.iter().map(|index| &batch[*index]) {
-            let Action::SendMessage { room, id, text, reply_to, mentions, meta } = &write.action else { continue };
-            sends.rooms.push(room.as_str());
-            sends.actors.push(write.actor.as_str());
-            sends.keys.push(key(write));
-            sends.hashes.push(Uuid::from_bytes(write.body_hash));
-            sends.ids.push(id.as_uuid());
-            sends.texts.push(text);
-            sends.replies.push(reply_to.map(|id| id.as_uuid()));
-            sends.mentions.push(joined(mentions));
-            sends.metas.push(meta.as_ref().map(|meta| meta.as_json()));
-        }
-        sends
-    }
-}
-
-/// Carries out a run of sends. A repeat inside the batch of a send that was refused is handed in once more.
-async fn send(
-    connections: &Connections,
-    batch: &[Write],
-    mut run: Vec<usize>,
-    answers: &mut Answers,
-) -> Result<(), StoreError> {
-    while !run.is_empty() {
-        let s = Sends::new(batch, &run);
-        let rows = connections
-            .run(
-                Kind::Write,
-                statements::SEND,
-                &[&s.rooms, &s.actors, &s.keys, &s.hashes, &s.ids, &s.texts, &s.replies, &s.mentions, &s.metas],
-            )
-            .await?;
-        if rows.len() != run.len() {
-            return Err(corrupt(format!("{} answers to {} sends", rows.len(), run.len())));
-        }
-        let mut again = Vec::new();
-        for (row, index) in rows.iter().zip(run) {
-            answers.take_epoch(row.get(0))?;
-            if row.get::<_, &str>(1) == "again" {
-                again.push(index);
-            } else {
-                answers.results[index] = Some(sent(row, &batch[index])?);
-            }
-        }
-        run = again;
-    }
-    Ok(())
-}
-
-fn sent(row: &Row, write: &Write) -> Result<Answer, StoreError> {
-    let verdict: &str = row.get(1);
-    if !matches!(verdict, "new" | "repeated") {
-        return words::refusal(verdict, None, row.get(6)).map(Err);
-    }
-    let Action::SendMessage { room, text, reply_to, mentions, meta, .. } = &write.action else {
-        return Err(corrupt("an answer of a send to another write"));
-    };
-    let (seq, at_ms) = (unsigned(row.get(2)), unsigned(row.get(4)));
-    let id = row.get::<_, Option<Uuid>>(5).map(MessageId::from_uuid).transpose()?;
-    let stream = StreamId::Room(room.clone());
-    let repeated = verdict == "repeated";
-    let mut events = Vec::new();
-    if let Some(id) = id.filter(|_| !repeated) {
-        let message = Message {
-            id,
-            seq,
-            ordinal: unsigned(row.get(3)),
-            sender: write.actor.clone(),
-            at_ms,
-            text: text.clone(),
-            reply_to: *reply_to,
-            mentions: mentions.clone(),
-            meta: meta.clone(),
-            version: 1,
-            edited_at_ms: None,
-            deleted: false,
-            reactions: Vec::new(),
-        };
-        let body = EventBody::MessageCreated(MessageCreated { message });
-        events.push(Event { stream: stream.clone(), seq, at_ms, body });
-    }
-    Ok(Ok(Committed { stream, seq, at_ms, id: id.map(ObjectId::from), repeated, events, fans_out: false }))
-}
-
 /// What `hallway_act_v2` answers.
 #[derive(Deserialize)]
 struct Acted {
@@ -308,19 +219,14 @@ struct ActedOne {
     events: Vec<Event>,
 }
 
-async fn act(
-    connections: &Connections,
-    batch: &[Write],
-    run: &[usize],
-    answers: &mut Answers,
-) -> Result<(), StoreError> {
+async fn act(writer: &Writer<'_>, batch: &[Write], run: &[usize], answers: &mut Answers) -> Result<(), StoreError> {
     if run.is_empty() {
         return Ok(());
     }
     let writes = Value::Array(run.iter().map(|index| words::described(&batch[*index])).collect());
     let rooms_max = i32::try_from(USER_ROOMS_MAX).unwrap_or(i32::MAX);
     let reactions_max = i32::try_from(REACTIONS_MAX_PER_MESSAGE).unwrap_or(i32::MAX);
-    let row = connections.run_one(Kind::Write, statements::ACT, &[&writes, &rooms_max, &reactions_max]).await?;
+    let row = writer.connections.run_one(Kind::Write, statements::ACT, &[&writes, &rooms_max, &reactions_max]).await?;
     let acted: Acted = serde_json::from_str(row.get(0)).map_err(corrupt)?;
     answers.take_epoch(acted.epoch.as_str())?;
     if acted.results.len() != run.len() {

@@ -17,25 +17,32 @@ mod connection;
 mod fault;
 mod locked;
 mod migrations;
+mod notes;
 mod options;
+mod outbox;
 mod people;
 mod reads;
 mod rows;
+mod sends;
 pub mod statements;
 mod upkeep;
 mod words;
 
 use async_trait::async_trait;
-use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
+use hallway_protocol::command::Preferences;
+use hallway_protocol::notification::Trace;
+use hallway_protocol::{Epoch, NotificationId, RoomId, StreamId, UserId};
 
 #[cfg(feature = "fault-injection")]
 pub use fault::look_for_nonces_before_the_locks;
 pub use options::PostgresOptions;
 
 use crate::{
-    AudienceBatch, AuditPage, AuditQuery, BanQuery, BansPage, CommitBatch, ConnectState, Durability, Ending, HeadBatch,
-    HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, PageBatch, PageRequest, People,
-    RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor, Upkeep, Write,
+    AudienceBatch, AuditPage, AuditQuery, BanQuery, BansPage, CommitBatch, ConnectState, DeadJobsPage, Delivery,
+    Durability, Ending, HandOut, HandOutFate, HandOutRules, HeadBatch, HistoryQuery, Job, JobClaim, JobResult, Log,
+    Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, NewJob, NotificationQuery, Notifications,
+    NotificationsPage, Outbox, PageBatch, PageRequest, People, Progress, RoomQuery, RoomView, Rooms, RoomsPage,
+    StoreError, StreamHead, Tail, TailCursor, Upkeep, Write,
 };
 use connection::{Connections, Kind};
 
@@ -43,6 +50,7 @@ use connection::{Connections, Kind};
 #[derive(Clone)]
 pub struct PostgresStore {
     connections: Connections,
+    rules: HandOutRules,
 }
 
 impl PostgresStore {
@@ -55,17 +63,23 @@ impl PostgresStore {
         let config = options::parse(url, &options)?;
         migrations::migrate(&config).await?;
         let connections = Connections::new(options::for_work(config, &options), &options).await?;
-        let store = Self { connections };
+        let store = Self { connections, rules: HandOutRules::default() };
         store.epoch().await?;
         store.trim_nonces().await?;
         Ok(store)
+    }
+
+    /// The same store, which notes what may have to be handed to webhooks by these rules.
+    #[must_use]
+    pub fn with_hand_outs(self, rules: HandOutRules) -> Self {
+        Self { rules, ..self }
     }
 }
 
 #[async_trait]
 impl Log for PostgresStore {
     async fn commit(&self, batch: Vec<Write>) -> Result<CommitBatch, StoreError> {
-        commit::commit(&self.connections, batch).await
+        commit::commit(&self.connections, self.rules, batch).await
     }
 
     async fn mark_read(&self, marks: Vec<Mark>) -> Result<MarkBatch, StoreError> {
@@ -120,10 +134,66 @@ impl Rooms for PostgresStore {
 impl crate::Tasks for PostgresStore {}
 
 #[async_trait]
-impl crate::Notifications for PostgresStore {}
+impl Notifications for PostgresStore {
+    async fn notifications(&self, user: &UserId, query: NotificationQuery) -> Result<NotificationsPage, StoreError> {
+        notes::notifications(&self.connections, user, query).await
+    }
+
+    async fn preferences(&self, user: &UserId) -> Result<Preferences, StoreError> {
+        notes::preferences(&self.connections, user).await
+    }
+
+    async fn fan_out(&self) -> Result<Progress, StoreError> {
+        notes::fan_out(&self.connections, self.rules).await
+    }
+
+    async fn fire_due(&self, tasks_max: u32) -> Result<Progress, StoreError> {
+        notes::fire_due(&self.connections, self.rules, tasks_max).await
+    }
+
+    async fn claim_hand_outs(&self, limit: u32, lease_ms: u64) -> Result<Vec<HandOut>, StoreError> {
+        notes::claim_hand_outs(&self.connections, limit, lease_ms).await
+    }
+
+    async fn settle_hand_outs(
+        &self,
+        settled: Vec<(NotificationId, HandOutFate)>,
+        jobs: Vec<NewJob>,
+    ) -> Result<(), StoreError> {
+        notes::settle_hand_outs(&self.connections, settled, jobs).await
+    }
+
+    async fn note_deliveries(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError> {
+        notes::note_deliveries(&self.connections, deliveries).await
+    }
+
+    async fn trace(&self, id: NotificationId) -> Result<Option<Trace>, StoreError> {
+        notes::trace(&self.connections, id).await
+    }
+}
 
 #[async_trait]
-impl crate::Outbox for PostgresStore {}
+impl Outbox for PostgresStore {
+    async fn claim_jobs(&self, claim: JobClaim) -> Result<Vec<Job>, StoreError> {
+        outbox::claim_jobs(&self.connections, claim).await
+    }
+
+    async fn finish_jobs(&self, results: Vec<JobResult>) -> Result<(), StoreError> {
+        outbox::finish_jobs(&self.connections, results).await
+    }
+
+    async fn dead_jobs(&self, before: Option<u64>, limit: u32) -> Result<DeadJobsPage, StoreError> {
+        outbox::dead_jobs(&self.connections, before, limit).await
+    }
+
+    async fn replay_jobs(&self, jobs: Vec<u64>, most: u32) -> Result<u64, StoreError> {
+        outbox::replay_jobs(&self.connections, jobs, most).await
+    }
+
+    async fn trim_jobs(&self, done_kept: u32, dead_kept: u32) -> Result<bool, StoreError> {
+        outbox::trim_jobs(&self.connections, done_kept, dead_kept).await
+    }
+}
 
 #[async_trait]
 impl People for PostgresStore {

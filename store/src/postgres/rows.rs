@@ -1,6 +1,6 @@
 //! From what Postgres answers to what the model says.
 
-use hallway_protocol::event::{MessageCreated, MessageEdited};
+use hallway_protocol::event::{MessageCreated, MessageEdited, NotificationCreated};
 use hallway_protocol::model::Reaction;
 use hallway_protocol::{Event, EventBody, Message, MessageId, Meta, Role, RoomInfo, StreamId, UserId};
 use serde::de::DeserializeOwned;
@@ -101,6 +101,16 @@ pub(super) fn event(row: &Row, first: usize, stream: &StreamId) -> Result<Option
         8 => {
             let message = message(row, first + 7)?.map_or_else(|| trimmed_edit(row, first), Ok)?;
             EventBody::MessageEdited(MessageEdited { message })
+        }
+        24 => {
+            #[derive(serde::Deserialize)]
+            struct After {
+                unread: u64,
+            }
+            let After { unread } = json(detail.ok_or_else(|| lacks("its detail"))?)?;
+            let notification: Option<&str> = row.try_get("notification").map_err(corrupt)?;
+            let notification = json(notification.ok_or_else(|| lacks("its notification"))?)?;
+            EventBody::NotificationCreated(NotificationCreated { notification, unread })
         }
         _ => body(kind, detail.ok_or_else(|| lacks("its detail"))?)?,
     };

@@ -29,6 +29,7 @@ pub(super) fn refusal(name: &str, current: Option<u32>, left_ms: Option<i64>) ->
         "banned" => Refusal::Banned(ending),
         "muted" => Refusal::Muted(ending),
         "target_banned" => Refusal::TargetBanned,
+        "notification_not_found" => Refusal::NotificationNotFound,
         _ => return Err(corrupt(format!("refusal {name}"))),
     })
 }
@@ -68,7 +69,7 @@ pub(super) fn described(write: &Write) -> Value {
         Action::Unmute { user, .. } => json!({"op": "unmute", "user": user}),
         Action::RevokeSession { user, session } => json!({"op": "revoke_session", "user": user, "session": session}),
         Action::RevokeUser { user, reason } => json!({"op": "revoke_user", "user": user, "reason": reason}),
-        _ => json!({"op": "unknown"}),
+        _ => super::notes::described(write).unwrap_or_else(|| json!({"op": "unknown"})),
     };
     fields["room"] = json!(write.action.room());
     fields["actor"] = json!(write.actor);
