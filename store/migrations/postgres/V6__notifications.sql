@@ -85,23 +85,19 @@ CREATE TABLE fan_outs (
 );
 CREATE INDEX fan_outs_by_notice ON fan_outs (notice) WHERE notice IS NOT NULL;
 
--- A new UUIDv7.
-CREATE FUNCTION hallway_uuid7_v6(now_ms bigint) RETURNS uuid LANGUAGE sql VOLATILE AS $$
-    SELECT encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid()) PLACING substring(int8send(now_ms) FROM 3)
-        FROM 1 FOR 6), 52, 1), 53, 1), 'hex')::uuid
-$$;
+-- A UUIDv7: time and version before the chance of a UUIDv4, which has its variant already.
+CREATE FUNCTION hallway_uuid7_v6(now_ms bigint) RETURNS uuid LANGUAGE sql VOLATILE AS
+$$ SELECT (lpad(to_hex(now_ms), 12, '0') || '7' || substr(gen_random_uuid()::text, 16))::uuid $$;
 
 -- What stands for a key: 16 bytes of its hash.
 CREATE FUNCTION hallway_key_v6(key text) RETURNS uuid LANGUAGE sql IMMUTABLE AS
 $$ SELECT encode(substring(sha256(convert_to(key, 'UTF8')) FROM 1 FOR 16), 'hex')::uuid $$;
 
--- Whether a time lies in quiet hours, which may pass midnight.
+-- Whether a time lies in quiet hours, which may pass midnight; false when there are none.
 CREATE FUNCTION hallway_is_quiet_v6(from_minute integer, to_minute integer, utc_offset integer, at_ms bigint) RETURNS boolean
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN from_minute IS NULL THEN false
-        WHEN from_minute <= to_minute THEN minute >= from_minute AND minute < to_minute
-        ELSE minute >= from_minute OR minute < to_minute END
-    FROM (SELECT ((at_ms / 60000 + utc_offset) % 1440 + 1440) % 1440 AS minute) clock
+    SELECT coalesce(
+        (at_ms / 60000 + utc_offset - from_minute) % 1440 < (to_minute - from_minute + 1440) % 1440, false)
 $$;
 
 -- Whether a person with this level wants to know.
@@ -133,7 +129,8 @@ BEGIN
             (x ->> 'notice')::bigint AS notice, coalesce((x ->> 'acknowledge_within_ms')::bigint, 30000) AS within_ms
         FROM jsonb_array_elements(causes) WITH ORDINALITY AS i(x, n)
     ), wanted AS MATERIALIZED (
-        SELECT DISTINCT ON (p.user_id, c.key) c.*, p.user_id, u.last_seq, u.unread,
+        SELECT DISTINCT ON (p.user_id, c.key) c.n, c.of, c.kind, c.room, c.message, c.task, c.comment, c.by_user, c.urgent,
+            c.key, c.notice, c.within_ms, p.user_id, u.last_seq, u.unread,
             NOT c.urgent AND hallway_is_quiet_v6(u.quiet_from, u.quiet_to, u.quiet_offset, now_ms) AS silent
         FROM said c
         CROSS JOIN LATERAL (SELECT t COLLATE "C" AS user_id FROM jsonb_array_elements_text(c.people) AS t) p
@@ -298,15 +295,14 @@ BEGIN
 END $$;
 
 -- The actor's notifications are read: some, and all up to a number.
-CREATE FUNCTION hallway_read_v6(me text, ids uuid[], up_to bigint, now_ms bigint) RETURNS json LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION hallway_read_v6(me text, ids uuid[], up_to_in numeric, now_ms bigint) RETURNS json LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     seqs bigint[];
-    head bigint;
+    head bigint := (SELECT last_seq FROM users WHERE id = me);
+    up_to bigint := CASE WHEN up_to_in IS NOT NULL THEN least(up_to_in, head) END;
     total bigint;
     event json;
 BEGIN
-    SELECT last_seq INTO head FROM users WHERE id = me;
-    up_to := least(up_to, head);
     seqs := ARRAY(
         SELECT seq FROM notifications WHERE id = ANY (ids) AND user_id = me AND read_at_ms IS NULL
         UNION SELECT seq FROM notifications WHERE user_id = me AND read_at_ms IS NULL AND seq <= up_to);
@@ -382,16 +378,14 @@ END $$;
 CREATE OR REPLACE FUNCTION hallway_notify_v5(causes jsonb, now_ms bigint) RETURNS json[] LANGUAGE sql VOLATILE AS
 $$ SELECT coalesce(array_agg(event), '{}') FROM hallway_notify_v6(causes, hallway_first_look_v6(), now_ms) $$;
 
--- Whom an announcement or notice addresses, as long as they are few: at most 50 beside the actor. No row when they are more.
+-- Whom a notify addresses, as long as they are few: at most 50 beside the actor. No row when they are more.
 CREATE FUNCTION hallway_addressed_v6(w jsonb) RETURNS TABLE (id text) LANGUAGE sql STABLE AS $$
     WITH people AS MATERIALIZED (
-        SELECT u COLLATE "C" AS id FROM jsonb_array_elements_text(nullif(w -> 'people', 'null')) u
-        WHERE w ->> 'addressed' = 'users'
+        SELECT unnest(hallway_texts_v5(w -> 'users')) COLLATE "C" AS id
         UNION
-        (SELECT m.user_id FROM members m WHERE w ->> 'addressed' = 'room' AND m.room = w ->> 'room'
-            ORDER BY m.user_id LIMIT 52)
+        (SELECT m.user_id FROM members m WHERE m.room = w ->> 'room' ORDER BY m.user_id LIMIT 52)
         UNION
-        (SELECT u.id FROM users u WHERE w ->> 'addressed' = 'everyone' ORDER BY u.id LIMIT 52)
+        (SELECT u.id FROM users u WHERE (w ->> 'everyone')::boolean ORDER BY u.id LIMIT 52)
     )
     SELECT p.id FROM people p WHERE p.id <> w ->> 'actor'
         AND (SELECT count(*) FROM people WHERE people.id <> w ->> 'actor') <= 50
@@ -402,7 +396,8 @@ ALTER FUNCTION hallway_recipients_v5(jsonb) RENAME TO hallway_recipients_of_task
 CREATE FUNCTION hallway_recipients_v5(w jsonb) RETURNS TABLE (id text, makes boolean) LANGUAGE sql STABLE AS $$
     SELECT * FROM hallway_recipients_of_tasks_v5(w)
     UNION ALL
-    SELECT a.id, w ->> 'addressed' = 'users' FROM hallway_addressed_v6(w) a WHERE w ->> 'op' = 'notify'
+    SELECT a.id, w ->> 'room' IS NULL AND NOT (w ->> 'everyone')::boolean FROM hallway_addressed_v6(w) a
+    WHERE w ->> 'op' = 'notify'
 $$;
 
 -- notify: a notification each when they are at most 50, else a fan-out job. Refused as rooms refuse their members; may_any: the
@@ -410,7 +405,7 @@ $$;
 CREATE FUNCTION hallway_announce_v6(w jsonb, now_ms bigint) RETURNS json LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     me text := w ->> 'actor';
-    way text := w ->> 'addressed';
+    way text := CASE WHEN w ->> 'room' IS NOT NULL THEN 'room' WHEN (w ->> 'everyone')::boolean THEN 'everyone' ELSE 'users' END;
     r rooms;
     mine members;
     head bigint;
@@ -441,7 +436,7 @@ BEGIN
     END IF;
     note := hallway_say_v6(w ->> 'title', w ->> 'text', w ->> 'data');
     cause := jsonb_build_object('kind', CASE way WHEN 'users' THEN 'notice' ELSE 'announcement' END, 'room', r.id, 'by', me,
-        'urgent', w -> 'urgent', 'key', w ->> 'notice_key', 'acknowledge_within_ms', w -> 'acknowledge_within_ms');
+        'urgent', w -> 'urgent', 'key', coalesce('k:' || (w ->> 'notice_key'), 'n:' || (w ->> 'key')), 'acknowledge_within_ms', w -> 'acknowledge_within_ms');
     -- Who has come since the locks were taken is there too, unless somebody else works on them at this moment.
     people := ARRAY(SELECT u.id FROM users u WHERE u.id = ANY (ARRAY(SELECT a.id FROM hallway_addressed_v6(w) a))
         ORDER BY u.id FOR NO KEY UPDATE SKIP LOCKED);
@@ -449,7 +444,7 @@ BEGIN
         SELECT array_agg(n.event) INTO events FROM hallway_notify_now_v6(jsonb_build_array(cause || jsonb_build_object(
             'users', to_jsonb(people), 'notice', note)), hallway_first_look_v6(), now_ms) n;
     ELSIF way = 'users' THEN
-        people := ARRAY(SELECT DISTINCT u COLLATE "C" FROM jsonb_array_elements_text(w -> 'people') u WHERE u <> me ORDER BY 1);
+        people := ARRAY(SELECT DISTINCT u COLLATE "C" FROM unnest(hallway_texts_v5(w -> 'users')) u WHERE u <> me ORDER BY 1);
         fans_out := cardinality(people) > 0;
     ELSE
         fans_out := way = 'everyone' AND EXISTS (SELECT 1 FROM users WHERE id <> me)
@@ -473,8 +468,8 @@ BEGIN
     RETURN CASE w ->> 'op'
         WHEN 'notify' THEN hallway_announce_v6(w, now_ms)
         WHEN 'read_notifications' THEN hallway_read_v6(me, hallway_texts_v5(w -> 'ids')::uuid[],
-            (w ->> 'up_to_seq')::bigint, now_ms)
-        WHEN 'acknowledge_notification' THEN hallway_acknowledge_v6(me, (w ->> 'id')::uuid, now_ms)
+            (w ->> 'up_to_seq')::numeric, now_ms)
+        WHEN 'acknowledge_notification' THEN hallway_acknowledge_v6(me, (w ->> 'notification')::uuid, now_ms)
         WHEN 'prefer' THEN hallway_prefer_v6(me, w ->> 'in_room', w ->> 'level', now_ms)
         WHEN 'set_quiet_hours' THEN hallway_quiet_v6(me, nullif(w -> 'hours', 'null'), now_ms)
     END;
