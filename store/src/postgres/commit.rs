@@ -18,30 +18,24 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::connection::{Connections, Kind};
 use super::locked::Waiting;
-use super::notes::first_look;
 use super::rows::{corrupt, signed};
 use super::sends::send;
+use super::words::Said;
 use super::{statements, words};
 use crate::{
-    Action, BATCH_MAX_WRITES, CommitBatch, Committed, HandOutRules, Mark, MarkBatch, MarkResult,
-    REACTIONS_MAX_PER_MESSAGE, Refusal, StoreError, USER_ROOMS_MAX, Write,
+    Action, BATCH_MAX_WRITES, CommitBatch, Committed, Mark, MarkBatch, MarkResult, REACTIONS_MAX_PER_MESSAGE, Refusal,
+    StoreError, USER_ROOMS_MAX, Write,
 };
 
 /// How often a run is tried while it meets rooms that someone else has locked. Each attempt may wait for the lock time-out.
-const LOCK_ATTEMPTS_MAX: usize = 2;
+pub(super) const LOCK_ATTEMPTS_MAX: usize = 2;
 
 pub(super) type Answer = Result<Committed, Refusal>;
-
-/// Who carries out the runs of a batch.
-pub(super) struct Writer<'a> {
-    pub(super) connections: &'a Connections,
-    /// After how long notifications are first looked at to be handed out, if ever.
-    pub(super) first_look_ms: Option<i64>,
-}
 
 /// The results of a batch while its runs are carried out.
 pub(super) struct Answers {
@@ -72,19 +66,14 @@ impl Answers {
     }
 }
 
-pub(super) async fn commit(
-    connections: &Connections,
-    rules: HandOutRules,
-    batch: Vec<Write>,
-) -> Result<CommitBatch, StoreError> {
-    let writer = &Writer { connections, first_look_ms: first_look(rules) };
+pub(super) async fn commit(connections: &Connections, batch: Vec<Write>) -> Result<CommitBatch, StoreError> {
     if batch.len() > BATCH_MAX_WRITES {
         return Err(StoreError::Refused(format!("a batch has at most {BATCH_MAX_WRITES} writes").into()));
     }
     let mut answers = Answers { epoch: None, results: batch.iter().map(|_| None).collect() };
     let mut waiting = Waiting::default();
     for (number, run) in runs(&batch).into_iter().enumerate() {
-        let outcome = carry_out(writer, &batch, number % 2 == 0, run, &mut answers, &mut waiting).await;
+        let outcome = carry_out(connections, &batch, number % 2 == 0, run, &mut answers, &mut waiting).await;
         outcome.map_err(|error| if answers.epoch.is_some() { unknown(error) } else { error })?;
     }
     let epoch = match answers.epoch {
@@ -97,7 +86,7 @@ pub(super) async fn commit(
 
 /// Carries out a run; what is locked is left out, and answered so.
 async fn carry_out<'a>(
-    writer: &Writer<'_>,
+    connections: &Connections,
     batch: &'a [Write],
     is_sends: bool,
     run: Vec<usize>,
@@ -108,16 +97,16 @@ async fn carry_out<'a>(
     answers.wait(&behind, batch, waiting);
     for _ in 0..LOCK_ATTEMPTS_MAX {
         let outcome = if is_sends {
-            send(writer, batch, run.clone(), answers).await
+            send(connections, batch, run.clone(), answers).await
         } else {
-            act(writer, batch, &run, answers).await
+            act(connections, batch, &run, answers).await
         };
         match outcome {
             Err(error) if is_lock_timeout(&error) => tracing::debug!(%error, "a batch waited in vain for a lock"),
             other => return other,
         }
         run.retain(|index| answers.results[*index].is_none());
-        waiting.lock(locked_rooms(writer.connections, batch, &run).await?);
+        waiting.lock(locked_rooms(connections, batch, &run).await?);
         let (on, behind) = waiting.split(batch, run);
         answers.wait(&behind, batch, waiting);
         run = on;
@@ -127,7 +116,7 @@ async fn carry_out<'a>(
 }
 
 /// Which rooms of a run someone else has locked at this moment. Waits for nobody.
-async fn locked_rooms<'a>(
+pub(super) async fn locked_rooms<'a>(
     connections: &Connections,
     batch: &'a [Write],
     run: &[usize],
@@ -197,57 +186,80 @@ pub(super) fn joined(mentions: &[UserId]) -> Option<String> {
     (!names.is_empty()).then(|| names.join(" "))
 }
 
-/// What `hallway_act_v2` answers.
+/// What `hallway_act_v5` and `hallway_together_v5` answer.
 #[derive(Deserialize)]
-struct Acted {
-    epoch: Epoch,
-    at_ms: u64,
-    results: Vec<ActedOne>,
+pub(super) struct Acted {
+    pub(super) epoch: Epoch,
+    pub(super) at_ms: u64,
+    pub(super) results: Vec<ActedOne>,
 }
 
 #[derive(Deserialize)]
-struct ActedOne {
+pub(super) struct ActedOne {
     refused: Option<String>,
-    current: Option<u32>,
-    left_ms: Option<i64>,
+    #[serde(flatten)]
+    said: Said,
     seq: Option<u64>,
     at_ms: Option<u64>,
-    message: Option<ObjectId>,
+    object: Option<ObjectId>,
     #[serde(default)]
     repeated: bool,
     #[serde(default)]
     events: Vec<Event>,
+    #[serde(default)]
+    fans_out: bool,
 }
 
-async fn act(writer: &Writer<'_>, batch: &[Write], run: &[usize], answers: &mut Answers) -> Result<(), StoreError> {
+impl ActedOne {
+    /// The answer to a write, of a run that was carried out then.
+    pub(super) fn answer(self, action: &Action, at_ms: u64) -> Result<Answer, StoreError> {
+        match (self.refused, self.seq) {
+            (Some(name), _) => words::refusal(&name, self.said).map(Err),
+            (None, Some(seq)) => Ok(Ok(Committed {
+                stream: action.stream(),
+                seq,
+                at_ms: self.at_ms.unwrap_or(at_ms),
+                id: if self.repeated { self.object } else { action.object() },
+                repeated: self.repeated,
+                events: self.events,
+                fans_out: self.fans_out,
+            })),
+            (None, None) => Err(corrupt("an answer that says nothing")),
+        }
+    }
+}
+
+/// Writes of a run as the stored functions read them, and the limits that these are told.
+pub(super) async fn carry_out_acts(
+    connections: &Connections,
+    statement: &'static str,
+    writes: impl Iterator<Item = &Write>,
+) -> Result<Acted, StoreError> {
+    let writes = Value::Array(writes.map(words::described).collect());
+    let rooms_max = i32::try_from(USER_ROOMS_MAX).unwrap_or(i32::MAX);
+    let reactions_max = i32::try_from(REACTIONS_MAX_PER_MESSAGE).unwrap_or(i32::MAX);
+    let first_look = connections.first_look_ms().map(|ms| ms.to_string()).unwrap_or_default();
+    let parameters: [&(dyn ToSql + Sync); 4] = [&writes, &rooms_max, &reactions_max, &first_look];
+    let row = connections.run_one(Kind::Write, statement, &parameters).await?;
+    serde_json::from_str(row.get(0)).map_err(corrupt)
+}
+
+async fn act(
+    connections: &Connections,
+    batch: &[Write],
+    run: &[usize],
+    answers: &mut Answers,
+) -> Result<(), StoreError> {
     if run.is_empty() {
         return Ok(());
     }
-    let writes = Value::Array(run.iter().map(|index| words::described(&batch[*index])).collect());
-    let rooms_max = i32::try_from(USER_ROOMS_MAX).unwrap_or(i32::MAX);
-    let reactions_max = i32::try_from(REACTIONS_MAX_PER_MESSAGE).unwrap_or(i32::MAX);
-    let row = writer.connections.run_one(Kind::Write, statements::ACT, &[&writes, &rooms_max, &reactions_max]).await?;
-    let acted: Acted = serde_json::from_str(row.get(0)).map_err(corrupt)?;
+    let acted = carry_out_acts(connections, statements::ACT, run.iter().map(|index| &batch[*index])).await?;
     answers.take_epoch(acted.epoch.as_str())?;
     if acted.results.len() != run.len() {
         return Err(corrupt(format!("{} answers to {} writes", acted.results.len(), run.len())));
     }
     for (one, index) in acted.results.into_iter().zip(run) {
-        let action = &batch[*index].action;
-        let answer = match (one.refused, one.seq) {
-            (Some(name), _) => Err(words::refusal(&name, one.current, one.left_ms)?),
-            (None, Some(seq)) => Ok(Committed {
-                stream: action.stream(),
-                seq,
-                at_ms: one.at_ms.unwrap_or(acted.at_ms),
-                id: if one.repeated { one.message } else { action.object() },
-                repeated: one.repeated,
-                events: one.events,
-                fans_out: false,
-            }),
-            (None, None) => return Err(corrupt("an answer that says nothing")),
-        };
-        answers.results[*index] = Some(answer);
+        answers.results[*index] = Some(one.answer(&batch[*index].action, acted.at_ms)?);
     }
     Ok(())
 }

@@ -22,27 +22,31 @@ mod options;
 mod outbox;
 mod people;
 mod reads;
+mod resolve;
 mod rows;
 mod sends;
 pub mod statements;
+mod tasks;
+mod together;
 mod upkeep;
 mod words;
 
 use async_trait::async_trait;
-use hallway_protocol::command::Preferences;
+use hallway_protocol::command::{Candidate, Preferences, TaskSummary};
 use hallway_protocol::notification::Trace;
-use hallway_protocol::{Epoch, NotificationId, RoomId, StreamId, UserId};
+use hallway_protocol::{Epoch, NotificationId, RoomId, StreamId, TaskId, UserId};
 
 #[cfg(feature = "fault-injection")]
 pub use fault::look_for_nonces_before_the_locks;
 pub use options::PostgresOptions;
 
 use crate::{
-    AudienceBatch, AuditPage, AuditQuery, BanQuery, BansPage, CommitBatch, ConnectState, DeadJobsPage, Delivery,
-    Durability, Ending, HandOut, HandOutFate, HandOutRules, HeadBatch, HistoryQuery, Job, JobClaim, JobResult, Log,
-    Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, NewJob, NotificationQuery, Notifications,
-    NotificationsPage, Outbox, PageBatch, PageRequest, People, Progress, RoomQuery, RoomView, Rooms, RoomsPage,
-    StoreError, StreamHead, Tail, TailCursor, Upkeep, Write,
+    AudienceBatch, AuditPage, AuditQuery, BanQuery, BansPage, CommentQuery, CommentsPage, CommitBatch, ConnectState,
+    DeadJobsPage, Delivery, Durability, Ending, HandOut, HandOutFate, HandOutRules, HeadBatch, HistoryQuery, Job,
+    JobClaim, JobResult, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, NewJob, NotificationQuery,
+    Notifications, NotificationsPage, Outbox, PageBatch, PageRequest, People, Progress, ResolveQuery, RoomQuery,
+    RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor, TaskQuery, TaskView, Tasks, TasksPage,
+    TogetherBatch, Upkeep, Write,
 };
 use connection::{Connections, Kind};
 
@@ -50,7 +54,6 @@ use connection::{Connections, Kind};
 #[derive(Clone)]
 pub struct PostgresStore {
     connections: Connections,
-    rules: HandOutRules,
 }
 
 impl PostgresStore {
@@ -63,7 +66,7 @@ impl PostgresStore {
         let config = options::parse(url, &options)?;
         migrations::migrate(&config).await?;
         let connections = Connections::new(options::for_work(config, &options), &options).await?;
-        let store = Self { connections, rules: HandOutRules::default() };
+        let store = Self { connections };
         store.epoch().await?;
         store.trim_nonces().await?;
         Ok(store)
@@ -71,15 +74,20 @@ impl PostgresStore {
 
     /// The same store, which notes what may have to be handed to webhooks by these rules.
     #[must_use]
-    pub fn with_hand_outs(self, rules: HandOutRules) -> Self {
-        Self { rules, ..self }
+    pub fn with_hand_outs(mut self, rules: HandOutRules) -> Self {
+        self.connections.hand_outs = rules;
+        self
     }
 }
 
 #[async_trait]
 impl Log for PostgresStore {
     async fn commit(&self, batch: Vec<Write>) -> Result<CommitBatch, StoreError> {
-        commit::commit(&self.connections, self.rules, batch).await
+        commit::commit(&self.connections, batch).await
+    }
+
+    async fn commit_together(&self, writes: Vec<Write>) -> Result<TogetherBatch, StoreError> {
+        together::commit_together(&self.connections, writes).await
     }
 
     async fn mark_read(&self, marks: Vec<Mark>) -> Result<MarkBatch, StoreError> {
@@ -131,7 +139,27 @@ impl Rooms for PostgresStore {
 }
 
 #[async_trait]
-impl crate::Tasks for PostgresStore {}
+impl Tasks for PostgresStore {
+    async fn task(&self, user: &UserId, room: &RoomId, id: TaskId) -> Result<Option<TaskView>, StoreError> {
+        tasks::task(&self.connections, user, room, id).await
+    }
+
+    async fn task_comments(&self, user: &UserId, query: CommentQuery) -> Result<Option<CommentsPage>, StoreError> {
+        tasks::comments(&self.connections, user, query).await
+    }
+
+    async fn list_tasks(&self, user: &UserId, query: TaskQuery) -> Result<Option<TasksPage>, StoreError> {
+        tasks::list(&self.connections, user, query).await
+    }
+
+    async fn task_summary(&self, user: &UserId, room: Option<&RoomId>) -> Result<Option<TaskSummary>, StoreError> {
+        tasks::summary(&self.connections, user, room).await
+    }
+
+    async fn resolve(&self, user: &UserId, queries: Vec<ResolveQuery>) -> Result<Vec<Vec<Candidate>>, StoreError> {
+        resolve::resolve(&self.connections, user, queries).await
+    }
+}
 
 #[async_trait]
 impl Notifications for PostgresStore {
@@ -144,11 +172,11 @@ impl Notifications for PostgresStore {
     }
 
     async fn fan_out(&self) -> Result<Progress, StoreError> {
-        notes::fan_out(&self.connections, self.rules).await
+        notes::fan_out(&self.connections).await
     }
 
     async fn fire_due(&self, tasks_max: u32) -> Result<Progress, StoreError> {
-        notes::fire_due(&self.connections, self.rules, tasks_max).await
+        notes::fire_due(&self.connections, tasks_max).await
     }
 
     async fn claim_hand_outs(&self, limit: u32, lease_ms: u64) -> Result<Vec<HandOut>, StoreError> {

@@ -13,16 +13,11 @@ use super::commit::is_lock_timeout;
 use super::connection::{Connections, Kind};
 use super::reads::cut;
 use super::rows::{corrupt, json as read, signed, unsigned};
-use super::statements;
+use super::statements::notes as statements;
 use crate::{
-    Action, Addressed, Delivery, FAN_OUT_CHUNK_USERS, HandOut, HandOutFate, HandOutRules, NewJob, NotificationQuery,
-    NotificationsPage, Progress, StoreError, TRACE_ROWS_MAX, Write,
+    Delivery, FAN_OUT_CHUNK_USERS, HandOut, HandOutFate, NewJob, NotificationQuery, NotificationsPage, Progress,
+    StoreError, TRACE_ROWS_MAX,
 };
-
-/// The rules as the stored functions read them: after how long to look first, if ever.
-pub(super) fn first_look(rules: HandOutRules) -> Option<i64> {
-    rules.hands_out.then(|| signed(rules.first_look_ms))
-}
 
 /// What a write made known: the events of notifications, and whether a fan-out job was left.
 pub(super) fn written(text: Option<&str>) -> Result<(Vec<Event>, bool), StoreError> {
@@ -41,37 +36,6 @@ pub(super) fn written(text: Option<&str>) -> Result<(Vec<Event>, bool), StoreErr
         }
     }
     Ok((events, is_fanned_out))
-}
-
-/// A write about a person's notifications as `hallway_personal_v5` reads it; `None` for other writes.
-pub(super) fn described(write: &Write) -> Option<Value> {
-    Some(match &write.action {
-        Action::Notify { to, notice, may_any, .. } => {
-            let (addressed, people) = match to {
-                Addressed::Users(users) => ("users", Some(users)),
-                Addressed::Room(_) => ("room", None),
-                Addressed::Everyone => ("everyone", None),
-            };
-            let key = match &notice.key {
-                Some(key) => format!("k:{key}"),
-                None => format!("n:{}:{}", write.actor, write.nonce),
-            };
-            json!({
-                "op": "notify", "addressed": addressed, "people": people, "may_any": may_any, "notice_key": key,
-                "title": notice.title, "text": notice.text, "data": notice.data.as_ref().map(|data| data.as_json()),
-                "urgent": notice.urgent, "acknowledge_within_ms": notice.acknowledge_within_ms,
-            })
-        }
-        Action::ReadNotifications { ids, up_to_seq, .. } => {
-            json!({"op": "read_notifications", "ids": ids, "up_to_seq": up_to_seq.map(signed)})
-        }
-        Action::AcknowledgeNotification { id, .. } => json!({"op": "acknowledge_notification", "id": id}),
-        Action::Prefer { preference, .. } => {
-            json!({"op": "prefer", "in_room": preference.room, "level": preference.level})
-        }
-        Action::SetQuietHours { hours, .. } => json!({"op": "set_quiet_hours", "hours": hours}),
-        _ => return None,
-    })
 }
 
 pub(super) async fn notifications(
@@ -138,18 +102,14 @@ async fn step(
     Ok(Progress { epoch, events, more })
 }
 
-pub(super) async fn fan_out(connections: &Connections, rules: HandOutRules) -> Result<Progress, StoreError> {
+pub(super) async fn fan_out(connections: &Connections) -> Result<Progress, StoreError> {
     let people_max = i32::try_from(FAN_OUT_CHUNK_USERS).unwrap_or(i32::MAX);
-    step(connections, statements::FAN_OUT, &[&people_max, &first_look(rules)]).await
+    step(connections, statements::FAN_OUT, &[&people_max, &connections.first_look_ms()]).await
 }
 
 /// Waits for locked rooms like every write; when one is locked for too long, the others go on without it.
-pub(super) async fn fire_due(
-    connections: &Connections,
-    rules: HandOutRules,
-    tasks_max: u32,
-) -> Result<Progress, StoreError> {
-    let (most, first) = (i64::from(tasks_max), first_look(rules));
+pub(super) async fn fire_due(connections: &Connections, tasks_max: u32) -> Result<Progress, StoreError> {
+    let (most, first) = (i64::from(tasks_max), connections.first_look_ms());
     match step(connections, statements::FIRE_DUE, &[&most, &first, &true]).await {
         Err(error) if is_lock_timeout(&error) => {
             tracing::debug!(%error, "due times waited in vain for a lock");

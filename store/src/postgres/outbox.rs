@@ -6,7 +6,7 @@ use tokio_postgres::types::ToSql;
 use super::connection::{Connections, Kind};
 use super::reads::cut;
 use super::rows::{corrupt, json, signed, unsigned};
-use super::statements;
+use super::statements::notes as statements;
 use crate::{DeadJobsPage, Job, JobClaim, JobOutcome, JobResult, StoreError};
 
 /// Jobs of each kind that one step of [`crate::Outbox::trim_jobs`] drops.

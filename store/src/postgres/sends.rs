@@ -6,10 +6,11 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::commit::{Answer, Answers, Writer, joined, key};
-use super::connection::Kind;
+use super::commit::{Answer, Answers, joined, key};
+use super::connection::{Connections, Kind};
 use super::notes::written;
 use super::rows::{corrupt, unsigned};
+use super::words::Said;
 use super::{statements, words};
 use crate::{Action, Committed, StoreError, Write};
 
@@ -55,23 +56,24 @@ fn notifies(action: &Action) -> bool {
 
 /// Carries out a run of sends. A repeat inside the batch of a send that was refused is handed in once more.
 pub(super) async fn send(
-    writer: &Writer<'_>,
+    connections: &Connections,
     batch: &[Write],
     mut run: Vec<usize>,
     answers: &mut Answers,
 ) -> Result<(), StoreError> {
+    let first_look_ms = connections.first_look_ms();
     while !run.is_empty() {
         let s = Sends::new(batch, &run);
         let mut parameters: Vec<&(dyn ToSql + Sync)> =
             vec![&s.rooms, &s.actors, &s.keys, &s.hashes, &s.ids, &s.texts, &s.replies, &s.mentions, &s.metas];
         let does_notify = run.iter().any(|index| notifies(&batch[*index].action));
         let sql = if does_notify {
-            parameters.push(&writer.first_look_ms);
+            parameters.push(&first_look_ms);
             statements::SEND_NOTIFYING
         } else {
             statements::SEND
         };
-        let rows = writer.connections.run(Kind::Write, sql, &parameters).await?;
+        let rows = connections.run(Kind::Write, sql, &parameters).await?;
         if rows.len() != run.len() {
             return Err(corrupt(format!("{} answers to {} sends", rows.len(), run.len())));
         }
@@ -92,7 +94,7 @@ pub(super) async fn send(
 fn sent(row: &Row, write: &Write, does_notify: bool) -> Result<Answer, StoreError> {
     let verdict: &str = row.get(1);
     if !matches!(verdict, "new" | "repeated") {
-        return words::refusal(verdict, None, row.get(6)).map(Err);
+        return words::refusal(verdict, Said::left(row.get(6))).map(Err);
     }
     let Action::SendMessage { room, text, reply_to, mentions, meta, .. } = &write.action else {
         return Err(corrupt("an answer of a send to another write"));
