@@ -13,18 +13,18 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use hallway_protocol::event::MessageCreated;
-use hallway_protocol::{Epoch, Event, EventBody, Message, MessageId, ObjectId, RoomId, StreamId, UserId};
+use hallway_protocol::{Epoch, Event, ObjectId, RoomId, UserId};
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::connection::{Connections, Kind};
 use super::locked::Waiting;
-use super::rows::{corrupt, signed, unsigned};
+use super::rows::{corrupt, signed};
+use super::sends::send;
 use super::words::Said;
 use super::{statements, words};
 use crate::{
@@ -38,13 +38,13 @@ pub(super) const LOCK_ATTEMPTS_MAX: usize = 2;
 pub(super) type Answer = Result<Committed, Refusal>;
 
 /// The results of a batch while its runs are carried out.
-struct Answers {
+pub(super) struct Answers {
     epoch: Option<Epoch>,
-    results: Vec<Option<Answer>>,
+    pub(super) results: Vec<Option<Answer>>,
 }
 
 impl Answers {
-    fn take_epoch(&mut self, epoch: &str) -> Result<(), StoreError> {
+    pub(super) fn take_epoch(&mut self, epoch: &str) -> Result<(), StoreError> {
         let epoch = Epoch::new(epoch)?;
         match &self.epoch {
             Some(known) if *known != epoch => {
@@ -186,107 +186,6 @@ pub(super) fn joined(mentions: &[UserId]) -> Option<String> {
     (!names.is_empty()).then(|| names.join(" "))
 }
 
-/// Parameters of [`statements::SEND`].
-#[derive(Default)]
-struct Sends<'a> {
-    rooms: Vec<&'a str>,
-    actors: Vec<&'a str>,
-    keys: Vec<Uuid>,
-    hashes: Vec<Uuid>,
-    ids: Vec<Uuid>,
-    texts: Vec<&'a str>,
-    replies: Vec<Option<Uuid>>,
-    mentions: Vec<Option<String>>,
-    metas: Vec<Option<&'a str>>,
-}
-
-impl<'a> Sends<'a> {
-    fn new(batch: &'a [Write], run: &[usize]) -> Self {
-        let mut sends = Self::default();
-        for write in run.iter().map(|index| &batch[*index]) {
-            let Action::SendMessage { room, id, text, reply_to, mentions, meta } = &write.action else { continue };
-            sends.rooms.push(room.as_str());
-            sends.actors.push(write.actor.as_str());
-            sends.keys.push(key(write));
-            sends.hashes.push(Uuid::from_bytes(write.body_hash));
-            sends.ids.push(id.as_uuid());
-            sends.texts.push(text);
-            sends.replies.push(reply_to.map(|id| id.as_uuid()));
-            sends.mentions.push(joined(mentions));
-            sends.metas.push(meta.as_ref().map(|meta| meta.as_json()));
-        }
-        sends
-    }
-}
-
-/// Carries out a run of sends. A repeat inside the batch of a send that was refused is handed in once more.
-async fn send(
-    connections: &Connections,
-    batch: &[Write],
-    mut run: Vec<usize>,
-    answers: &mut Answers,
-) -> Result<(), StoreError> {
-    while !run.is_empty() {
-        let s = Sends::new(batch, &run);
-        let rows = connections
-            .run(
-                Kind::Write,
-                statements::SEND,
-                &[&s.rooms, &s.actors, &s.keys, &s.hashes, &s.ids, &s.texts, &s.replies, &s.mentions, &s.metas],
-            )
-            .await?;
-        if rows.len() != run.len() {
-            return Err(corrupt(format!("{} answers to {} sends", rows.len(), run.len())));
-        }
-        let mut again = Vec::new();
-        for (row, index) in rows.iter().zip(run) {
-            answers.take_epoch(row.get(0))?;
-            if row.get::<_, &str>(1) == "again" {
-                again.push(index);
-            } else {
-                answers.results[index] = Some(sent(row, &batch[index])?);
-            }
-        }
-        run = again;
-    }
-    Ok(())
-}
-
-fn sent(row: &Row, write: &Write) -> Result<Answer, StoreError> {
-    let verdict: &str = row.get(1);
-    if !matches!(verdict, "new" | "repeated") {
-        return words::refusal(verdict, Said::left(row.get(6))).map(Err);
-    }
-    let Action::SendMessage { room, text, reply_to, mentions, meta, .. } = &write.action else {
-        return Err(corrupt("an answer of a send to another write"));
-    };
-    let (seq, at_ms) = (unsigned(row.get(2)), unsigned(row.get(4)));
-    let id = row.get::<_, Option<Uuid>>(5).map(MessageId::from_uuid).transpose()?;
-    let stream = StreamId::Room(room.clone());
-    let repeated = verdict == "repeated";
-    let mut events = Vec::new();
-    if let Some(id) = id.filter(|_| !repeated) {
-        let message = Message {
-            id,
-            seq,
-            ordinal: unsigned(row.get(3)),
-            sender: write.actor.clone(),
-            at_ms,
-            text: text.clone(),
-            reply_to: *reply_to,
-            mentions: mentions.clone(),
-            meta: meta.clone(),
-            version: 1,
-            edited_at_ms: None,
-            deleted: false,
-            reactions: Vec::new(),
-        };
-        let body = EventBody::MessageCreated(MessageCreated { message });
-        events.push(Event { stream: stream.clone(), seq, at_ms, body });
-    }
-    Ok(Ok(Committed { stream, seq, at_ms, id: id.map(ObjectId::from), repeated, events, fans_out: false }))
-}
-
 /// What `hallway_act_v5` and `hallway_together_v5` answer.
 #[derive(Deserialize)]
 pub(super) struct Acted {
@@ -339,7 +238,9 @@ pub(super) async fn carry_out_acts(
     let writes = Value::Array(writes.map(words::described).collect());
     let rooms_max = i32::try_from(USER_ROOMS_MAX).unwrap_or(i32::MAX);
     let reactions_max = i32::try_from(REACTIONS_MAX_PER_MESSAGE).unwrap_or(i32::MAX);
-    let row = connections.run_one(Kind::Write, statement, &[&writes, &rooms_max, &reactions_max]).await?;
+    let first_look = connections.first_look_ms().map(|ms| ms.to_string()).unwrap_or_default();
+    let parameters: [&(dyn ToSql + Sync); 4] = [&writes, &rooms_max, &reactions_max, &first_look];
+    let row = connections.run_one(Kind::Write, statement, &parameters).await?;
     serde_json::from_str(row.get(0)).map_err(corrupt)
 }
 

@@ -1,6 +1,6 @@
 //! From what Postgres answers to what the model says.
 
-use hallway_protocol::event::{MessageCreated, MessageEdited, TaskChanged, TaskCreated};
+use hallway_protocol::event::{MessageCreated, MessageEdited, NotificationCreated, TaskChanged, TaskCreated};
 use hallway_protocol::model::Reaction;
 use hallway_protocol::task::{Priority, TaskChange, TaskStatus};
 use hallway_protocol::{Event, EventBody, Message, MessageId, Meta, Role, RoomInfo, StreamId, UserId};
@@ -133,6 +133,16 @@ pub(super) fn event(row: &Row, first: usize, stream: &StreamId) -> Result<Option
             EventBody::TaskChanged(TaskChanged { task: json(row.try_get(first + 6).map_err(corrupt)?)?, change, by })
         }
         22 => EventBody::TaskCommented(json(row.try_get(first + 6).map_err(corrupt)?)?),
+        24 => {
+            #[derive(serde::Deserialize)]
+            struct After {
+                unread: u64,
+            }
+            let After { unread } = json(detail.ok_or_else(|| lacks("its detail"))?)?;
+            let notification: Option<&str> = row.try_get("notification").map_err(corrupt)?;
+            let notification = json(notification.ok_or_else(|| lacks("its notification"))?)?;
+            EventBody::NotificationCreated(NotificationCreated { notification, unread })
+        }
         _ => body(kind, detail.ok_or_else(|| lacks("its detail"))?)?,
     };
     Ok(Some(Event { stream: stream.clone(), seq: unsigned(seq), at_ms: unsigned(row.get(first + 1)), body }))
