@@ -116,6 +116,7 @@ fn shorten(message: String) -> String {
 
 /// A server frame as a client reads it: one that this version knows, or one to skip.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every frame is known, and is taken apart at once")]
 pub enum Received {
     Frame(ServerFrame),
     /// An event of a kind that is newer than this client. It still moves the position.
