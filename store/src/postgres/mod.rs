@@ -34,8 +34,8 @@ pub use options::PostgresOptions;
 
 use crate::{
     AudienceBatch, AuditPage, AuditQuery, BanQuery, BansPage, CommitBatch, ConnectState, Durability, Ending, HeadBatch,
-    HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, PageBatch, PageRequest, People,
-    RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor, Upkeep, Write,
+    HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, MissedQuery, PageBatch, PageRequest,
+    People, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor, Upkeep, Write,
 };
 use connection::{Connections, Kind};
 
@@ -87,8 +87,8 @@ impl Log for PostgresStore {
 
 #[async_trait]
 impl Rooms for PostgresStore {
-    async fn connect(&self, user: &UserId) -> Result<ConnectState, StoreError> {
-        reads::connect(&self.connections, user).await
+    async fn connect_after(&self, user: &UserId, missed: MissedQuery) -> Result<ConnectState, StoreError> {
+        reads::connect(&self.connections, user, &missed).await
     }
 
     async fn room(&self, user: &UserId, room: &RoomId) -> Result<Option<RoomView>, StoreError> {

@@ -35,9 +35,9 @@ use self::writer::Writer;
 use crate::error::Cause;
 use crate::{
     AudienceBatch, AuditPage, AuditQuery, BATCH_MAX_WRITES, BanQuery, BansPage, CommitBatch, ConnectState, Durability,
-    Ending, HeadBatch, HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, PageBatch,
-    PageRequest, People, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor, Upkeep,
-    Write,
+    Ending, HeadBatch, HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, MissedQuery,
+    PageBatch, PageRequest, People, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor,
+    Upkeep, Write,
 };
 
 mod migrations {
@@ -213,9 +213,9 @@ impl Log for SqliteStore {
 
 #[async_trait]
 impl Rooms for SqliteStore {
-    async fn connect(&self, user: &UserId) -> Result<ConnectState, StoreError> {
+    async fn connect_after(&self, user: &UserId, missed: MissedQuery) -> Result<ConnectState, StoreError> {
         let user = user.clone();
-        self.readers.run(move |connection| reads::connect(connection, upkeep::now_ms(), &user)).await
+        self.readers.run(move |connection| reads::connect(connection, upkeep::now_ms(), &user, &missed)).await
     }
 
     async fn room(&self, user: &UserId, room: &RoomId) -> Result<Option<RoomView>, StoreError> {
