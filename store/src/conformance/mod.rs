@@ -13,6 +13,7 @@ pub mod fan_out;
 pub mod kit;
 pub mod lists;
 pub mod log;
+pub mod missed;
 pub mod model;
 pub mod notes_kit;
 pub mod notifications;
@@ -67,6 +68,10 @@ macro_rules! store_conformance_suite {
             lists: rooms_are_listed_by_their_ids,
             lists: members_are_listed_by_their_ids,
             lists: connect_is_one_picture_of_everything,
+            missed: what_was_missed_comes_with_the_connect,
+            missed: nothing_comes_of_what_a_user_may_not_see,
+            missed: a_page_begins_where_the_stream_goes_on_for_its_user,
+            missed: what_comes_with_a_connect_is_bounded,
             audiences: a_rooms_audience_is_its_members_while_they_are_few,
             audiences: who_shares_a_room_is_an_acquaintance_and_nobody_else,
             upkeep: trimming_takes_a_prefix_and_says_so,

@@ -39,8 +39,8 @@ use crate::error::Cause;
 use crate::{
     AudienceBatch, AuditPage, AuditQuery, BATCH_MAX_WRITES, BanQuery, BansPage, CommitBatch, ConnectState, Durability,
     Ending, HandOutRules, HeadBatch, HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage,
-    PageBatch, PageRequest, People, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor,
-    Upkeep, Write,
+    MissedQuery, PageBatch, PageRequest, People, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail,
+    TailCursor, Upkeep, Write,
 };
 
 mod migrations {
@@ -227,10 +227,10 @@ impl Log for SqliteStore {
 
 #[async_trait]
 impl Rooms for SqliteStore {
-    async fn connect(&self, user: &UserId) -> Result<ConnectState, StoreError> {
+    async fn connect_after(&self, user: &UserId, missed: MissedQuery) -> Result<ConnectState, StoreError> {
         let asked = user.clone();
         let (state, known) =
-            self.readers.run(move |connection| reads::connect(connection, upkeep::now_ms(), &asked)).await?;
+            self.readers.run(move |connection| reads::connect(connection, upkeep::now_ms(), &asked, &missed)).await?;
         if !known {
             let user = user.clone();
             self.write(move |connection| people::make_known(connection, &user)).await?;
