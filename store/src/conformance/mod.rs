@@ -22,6 +22,7 @@ pub mod people;
 pub mod reading;
 pub mod resolve;
 pub mod roles;
+pub mod task_content;
 pub mod task_kit;
 pub mod task_lists;
 pub mod tasks;
@@ -156,13 +157,13 @@ macro_rules! store_task_suite {
             tasks: nothing_waits_on_itself_whoever_links_at_once,
             tasks: a_refused_change_of_a_task_leaves_nothing_behind,
             tasks: links_and_assignees_of_a_task_are_bounded,
-            tasks: a_deleted_task_is_gone_everywhere,
-            tasks: comments_come_newest_first_and_are_bounded,
-            tasks: who_makes_gets_or_comments_a_task_follows_it,
-            tasks: tasks_are_for_members_of_the_room,
-            tasks: a_repeated_change_of_a_task_returns_the_first_result,
-            tasks: pages_show_tasks_as_they_are_now,
-            tasks: trimming_a_room_keeps_its_tasks,
+            task_content: a_deleted_task_is_gone_everywhere,
+            task_content: comments_come_newest_first_and_are_bounded,
+            task_content: who_makes_gets_or_comments_a_task_follows_it,
+            task_content: tasks_are_for_members_of_the_room,
+            task_content: a_repeated_change_of_a_task_returns_the_first_result,
+            task_content: pages_show_tasks_as_they_are_now,
+            task_content: trimming_a_room_keeps_its_tasks,
             task_lists: lists_of_tasks_follow_a_model_in_every_order_and_by_every_filter,
             task_lists: a_summary_counts_what_a_model_counts,
             task_lists: a_summary_names_the_most_loaded_people_only,

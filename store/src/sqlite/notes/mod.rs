@@ -67,7 +67,6 @@ pub(super) struct KeptNotice {
 }
 
 impl<'a> Cause<'a> {
-    #[allow(dead_code, reason = "used as soon as there are tasks")]
     /// Something about a task; `key` is what the kind says about keys.
     pub(super) fn about_task(
         kind: NotificationKind,
