@@ -16,11 +16,13 @@
 pub mod conformance;
 pub mod error;
 pub mod model;
+pub mod names;
 pub mod notifications;
 pub mod people;
 pub mod postgres;
 pub mod rules;
 pub mod sqlite;
+pub mod task_rules;
 pub mod tasks;
 
 use async_trait::async_trait;

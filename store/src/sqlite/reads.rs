@@ -18,7 +18,8 @@ pub(super) fn head(connection: &Connection, stream: &StreamId) -> Result<StreamH
     Ok(find_stream(connection, stream)?.map_or_else(|| empty_head(stream), |(_, head)| head))
 }
 
-pub(super) fn connect(connection: &Connection, now_ms: u64, user: &UserId) -> Result<ConnectState, StoreError> {
+/// What a connecting user needs, and whether they are known.
+pub(super) fn connect(connection: &Connection, now_ms: u64, user: &UserId) -> Result<(ConnectState, bool), StoreError> {
     let mut statement = connection.prepare_cached(concat!(
         "SELECT ",
         room_columns!(),
@@ -51,8 +52,9 @@ pub(super) fn connect(connection: &Connection, now_ms: u64, user: &UserId) -> Re
         .query_row([user.as_str()], |row| row.get(0))
         .optional()?;
     let user = head(connection, &StreamId::User(user.clone()))?;
+    let known = revoked_before_ms.is_some();
     let revoked_before_ms = revoked_before_ms.map_or(0, i64::unsigned_abs);
-    Ok(ConnectState { epoch: life::epoch(connection)?, user, rooms: mine, muted, revoked_before_ms })
+    Ok((ConnectState { epoch: life::epoch(connection)?, user, rooms: mine, muted, revoked_before_ms }, known))
 }
 
 pub(super) fn room(connection: &Connection, user: &UserId, room: &RoomId) -> Result<Option<RoomView>, StoreError> {
