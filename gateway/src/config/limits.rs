@@ -235,4 +235,28 @@ limits! {
     due_poll_ms: "milliseconds" = 1000 in 10..=60000,
         reached: "it looks", metric: "hallway_work_steps_total",
         test: "a_due_time_is_told_once";
+    /// Webhooks that one node delivers at a time.
+    webhooks_in_flight_max: "webhooks" = 10 in 1..=1000,
+        reached: "the next ones wait in the store", metric: "hallway_webhooks_in_flight",
+        test: "no_more_webhooks_are_under_way_than_there_are_places";
+    /// Time to resolve a target's name, to connect and to agree on TLS.
+    webhook_connect_timeout_ms: "milliseconds" = 3000 in 10..=60000,
+        reached: "the attempt failed", metric: "hallway_webhooks_total",
+        test: "a_target_that_takes_no_connection_in_time_fails";
+    /// Bytes of a target's answer that are read.
+    webhook_response_max_bytes: "bytes" = 65536 in 0..=16777216,
+        reached: "the connection is closed; the status counts", metric: "hallway_webhooks_total",
+        test: "an_endless_answer_is_not_read_to_its_end";
+    /// Time after which a failed webhook is tried again; each further time twice as long, and up to half as much more by chance.
+    webhook_retry_ms: "milliseconds" = 2000 in 10..=300000,
+        reached: "it is ready again", metric: "hallway_webhooks_total",
+        test: "a_webhook_that_fails_is_tried_again_and_in_the_end_dead";
+    /// Failures in a row after which a target is left alone.
+    webhook_failures_max: "failures" = 5 in 1..=1000,
+        reached: "its webhooks wait in the store", metric: "hallway_webhook_targets_resting",
+        test: "a_target_that_fails_is_left_alone_and_tried_with_one";
+    /// How long it is left alone.
+    webhook_rest_ms: "milliseconds" = 30000 in 10..=3600000,
+        reached: "it is tried with one webhook", metric: "hallway_webhook_targets_resting",
+        test: "a_target_that_fails_is_left_alone_and_tried_with_one";
 }

@@ -221,6 +221,30 @@ impl Label for NotificationLabel {
     }
 }
 
+label! {
+    /// What an attempt to deliver a webhook came to.
+    WebhookOutcome "outcome" {
+        /// The target took it.
+        Delivered "delivered",
+        /// It is tried again.
+        Failed "failed",
+        /// It was given up: the last attempt, or nothing that a repetition could change.
+        Dead "dead",
+    }
+}
+
+label! {
+    /// What became of a notification that was looked at for the application.
+    HandOutLabel "fate" {
+        /// It is in a webhook.
+        HandedOut "handed_out",
+        /// There was no need.
+        Settled "settled",
+        /// It is looked at again later.
+        Again "again",
+    }
+}
+
 /// A command by its place in the protocol's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandLabel(usize);
