@@ -25,6 +25,7 @@ pub mod task_kit;
 pub mod task_lists;
 pub mod tasks;
 pub mod together;
+pub mod unread;
 pub mod upkeep;
 
 /// Expands to one `#[tokio::test]` per case.
@@ -123,6 +124,7 @@ macro_rules! store_notifications_suite {
             fan_out: a_dead_nodes_hand_outs_are_taken_over_and_settled_ones_stay_settled,
             fan_out: an_overdue_acknowledgement_is_said_to_be_overdue,
             fan_out: nodes_at_the_same_time_never_claim_the_same_hand_out,
+            unread: unread_counters_follow_a_simple_model,
             outbox: jobs_are_claimed_by_priority_then_by_age_and_only_once,
             outbox: jobs_of_targets_that_are_left_out_wait,
             outbox: claimers_at_the_same_time_never_get_the_same_job,

@@ -13,6 +13,8 @@ mod fan_out;
 mod hand_outs;
 mod reads;
 mod rows;
+#[cfg(all(test, feature = "conformance"))]
+mod tests;
 
 use std::collections::BTreeSet;
 
