@@ -29,6 +29,7 @@ mod held_up;
 mod hostile;
 mod http;
 mod limits;
+mod notifications;
 mod people;
 mod presence;
 mod recovery;
