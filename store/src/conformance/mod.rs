@@ -9,11 +9,16 @@
 
 pub mod audiences;
 pub mod content;
+pub mod fan_out;
 pub mod kit;
 pub mod lists;
 pub mod log;
 pub mod model;
+pub mod notes_kit;
+pub mod notifications;
+pub mod outbox;
 pub mod people;
+pub mod reading;
 pub mod roles;
 pub mod upkeep;
 
@@ -79,6 +84,49 @@ macro_rules! store_conformance_suite {
             people: bans_are_listed_for_admins_by_user,
             people: what_has_ended_is_dropped,
             model: unread_and_memberships_follow_a_simple_model,
+        }
+    };
+}
+
+/// The cases about notifications and webhooks, each in a store of its own, which hands out by
+/// [`notes_kit::HAND_OUTS`](crate::conformance::notes_kit::HAND_OUTS).
+#[macro_export]
+macro_rules! store_notifications_suite {
+    ($factory:path) => {
+        $crate::store_conformance_cases! { $factory;
+            notifications: a_message_notifies_whom_it_names_answers_or_is_for_once_each,
+            notifications: who_left_is_not_notified_and_an_edit_notifies_nobody,
+            notifications: a_refused_or_repeated_cause_leaves_no_notification,
+            notifications: a_level_says_what_a_person_wants_to_know,
+            notifications: preferences_are_told_and_listed,
+            notifications: quiet_hours_make_no_noise_and_what_is_urgent_passes,
+            notifications: nobody_gets_two_of_a_key,
+            notifications: notices_say_what_they_say_and_announcements_reach_a_room_or_everyone,
+            notifications: a_room_is_addressed_by_its_admins_and_by_who_may_any,
+            reading: one_many_or_all_are_marked_read_and_told_to_other_devices,
+            reading: notifications_are_listed_newest_first_by_pages,
+            reading: what_is_urgent_is_acknowledged_once_on_any_device,
+            reading: a_repeated_reading_is_answered_with_its_first_result,
+            reading: pages_show_a_notification_as_it_is_now,
+            reading: what_is_trimmed_is_gone_and_the_counter_stays_exact,
+            reading: a_trace_tells_what_became_of_a_notification,
+            fan_out: fifty_are_notified_with_the_cause_and_more_by_a_job,
+            fan_out: a_crowd_is_notified_in_steps_each_person_once,
+            fan_out: steps_at_the_same_time_notify_each_person_once,
+            fan_out: everyone_is_whoever_is_known,
+            fan_out: what_is_not_read_is_looked_at_and_what_is_silent_never,
+            fan_out: a_dead_nodes_hand_outs_are_taken_over_and_settled_ones_stay_settled,
+            fan_out: an_overdue_acknowledgement_is_said_to_be_overdue,
+            fan_out: nodes_at_the_same_time_never_claim_the_same_hand_out,
+            outbox: jobs_are_claimed_by_priority_then_by_age_and_only_once,
+            outbox: jobs_of_targets_that_are_left_out_wait,
+            outbox: claimers_at_the_same_time_never_get_the_same_job,
+            outbox: a_dead_claimers_job_is_taken_over_and_its_late_word_does_not_count,
+            outbox: a_job_is_never_tried_more_often_than_it_may_be,
+            outbox: a_failed_attempt_is_repeated_after_its_pause_and_a_refused_one_never,
+            outbox: dead_jobs_are_listed_by_pages_and_replayed_as_new,
+            outbox: finished_jobs_are_kept_to_a_bound_and_unfinished_ones_always,
+            outbox: a_trace_names_the_webhooks_that_carried_it,
         }
     };
 }

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use hallway_protocol::command::Preferences;
 use hallway_protocol::event::NotificationCreated;
 use hallway_protocol::notification::{Level, Notification, NotificationKind, Trace};
-use hallway_protocol::{Event, EventBody, Message, MessageId, Meta, NotificationId, RoomId, TaskId, UserId};
+use hallway_protocol::{CommentId, Event, EventBody, Message, MessageId, Meta, NotificationId, RoomId, TaskId, UserId};
 use rusqlite::{OptionalExtension, params};
 
 use super::batch::Batch;
@@ -54,6 +54,8 @@ pub(super) struct Cause<'a> {
     pub(super) notice: Option<&'a KeptNotice>,
     /// Of an urgent one.
     pub(super) acknowledge_within_ms: Option<u64>,
+    /// Beside the task.
+    pub(super) comment: Option<CommentId>,
 }
 
 /// A row of `notices`.
@@ -88,6 +90,7 @@ impl<'a> Cause<'a> {
         key: String::new(),
         notice: None,
         acknowledge_within_ms: None,
+        comment: None,
     };
 }
 
@@ -151,6 +154,7 @@ fn tell(batch: &mut Batch<'_>, cause: &Cause<'_>, user: &UserId) -> Result<Optio
         acknowledge_by_ms: cause.urgent.then(|| at_ms.saturating_add(within_ms)),
         read: false,
         acknowledged: false,
+        comment: cause.comment,
     };
     let hand_out_at_ms = (hand_outs.hands_out && !silent).then(|| at_ms.saturating_add(hand_outs.first_look_ms));
     let row = batch.user(user)?;
