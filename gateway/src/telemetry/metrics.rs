@@ -12,6 +12,7 @@ use super::instruments::Instrument;
 pub use super::instruments::{Counter, Durations, Gauge, Labelled, Sizes};
 use super::labels::{
     BusPath, BusRefused, CloseReason, CommandLabel, DrainOutcome, GapCause, HandOutLabel, RefusedReason, WebhookOutcome,
+    BusPath, BusRefused, CloseReason, CommandLabel, DrainOutcome, GapCause, NotificationLabel, RefusedReason, WorkLabel,
 };
 use hallway_protocol::ErrorCode;
 use hallway_protocol::frame::ResetReason;
@@ -124,6 +125,10 @@ catalogue! {
     hand_outs: Labelled<HandOutLabel> = "hallway_hand_outs_total", "notifications", "Notifications that were looked at for the application, by what became of them";
     delivery_notes: Counter = "hallway_delivery_notes_total", "notes", "Notes of which notification was handed to which connection, written to the store";
     delivery_notes_dropped: Counter = "hallway_delivery_notes_dropped_total", "notes", "Such notes that were lost: too many at once, or the store did not take them";
+    notifications_created: Labelled<NotificationLabel> = "hallway_notifications_created_total", "notifications", "Notifications that this node committed, by kind";
+    notification_batch_recipients: Sizes = "hallway_notification_batch_recipients", "people", "People whose notifications left together";
+    notification_batch_wait: Durations = "hallway_notification_batch_wait_seconds", "seconds", "How long the first notification of a batch waited for others";
+    work_steps: Labelled<WorkLabel> = "hallway_work_steps_total", "steps", "Steps of the store's own work that wrote something, by work: fan-out jobs, due times";
 }
 
 impl Metrics {
@@ -161,6 +166,8 @@ mod tests {
         metrics.admitted_sync.record(Duration::from_millis(10));
         metrics.webhook_duration.record(Duration::from_millis(10));
         metrics.commit_batch_writes.record(7);
+        metrics.notification_batch_recipients.record(50);
+        metrics.notification_batch_wait.record(Duration::from_millis(50));
         let text = exporter.render().unwrap();
         for row in CATALOGUE {
             assert!(text.contains(&format!("# TYPE {} {}\n", row.name, row.kind)), "{} in:\n{text}", row.name);
