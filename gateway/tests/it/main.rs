@@ -25,6 +25,7 @@ mod held_up;
 mod hostile;
 mod http;
 mod limits;
+mod one_read;
 mod people;
 mod presence;
 mod recovery;
