@@ -57,7 +57,7 @@ pub const DATABASE_FILE: &str = "hallway.db";
 /// How long a connection waits for a lock inside the database (recovery, checkpoint).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements that a connection keeps prepared.
-const STATEMENTS_KEPT: usize = 64;
+const STATEMENTS_KEPT: usize = 192;
 
 /// A store in a data directory, which belongs to this process alone until it is closed or dropped.
 #[derive(Debug)]
