@@ -60,7 +60,7 @@ error_codes! {
     Unauthenticated "unauthenticated" false Definite;
     /// The token's scope or the member's role does not allow it.
     Forbidden "forbidden" false Definite;
-    /// No such room, message or user, or none that you may see.
+    /// No such room, message, task, notification or user, or none that you may see.
     NotFound "not_found" false Definite;
     /// The room can be seen but only members may do this: join first.
     NotAMember "not_a_member" false Definite;
@@ -68,7 +68,7 @@ error_codes! {
     RoomExists "room_exists" false Definite;
     /// The room was archived: it can be read, not written.
     RoomArchived "room_archived" false Definite;
-    /// The message id is taken.
+    /// The id of the message, task or comment is taken.
     IdTaken "id_taken" false Definite;
     /// The nonce was used before with another body.
     NonceConflict "nonce_conflict" false Definite;
@@ -78,7 +78,7 @@ error_codes! {
     MessageDeleted "message_deleted" false Definite;
     /// A channel keeps at least one owner.
     LastOwner "last_owner" false Definite;
-    /// A named limit is reached (rooms per user, reactions per message, …).
+    /// A named limit is reached (rooms per user, reactions per message, comments per task, …).
     LimitReached "limit_reached" false Definite;
     /// Too fast. Wait `retry_after_ms`.
     RateLimited "rate_limited" true Definite;

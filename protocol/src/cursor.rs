@@ -3,7 +3,10 @@
 //! A cursor is the lower-case hexadecimal form of `version, list, key`. It grants nothing: a forged one is merely
 //! another place to begin in a list that the asker is checked for all the same.
 
-use crate::command::{Direction, RoomScope};
+use uuid::Uuid;
+
+use crate::command::{Direction, RoomScope, TaskOrder};
+use crate::ids::TaskId;
 use crate::position::{SEQ_MAX, Seq};
 
 /// Leads every cursor.
@@ -32,6 +35,18 @@ pub enum Cursor {
     Audit = b'a',
     /// Members of a room, with their presence, after the key, a user id.
     Presence = b'w',
+    /// Tasks, the newest first, after the key: a rank of 0 and a task id.
+    NewestTasks = b't',
+    /// Tasks by due time after the key, a due time and a task id.
+    DueTasks = b'd',
+    /// Tasks by priority after the key, a priority's number and a task id.
+    PriorityTasks = b'u',
+    /// Comments of a task before the key, a `seq`.
+    Comments = b'c',
+    /// The asker's own notifications before the key, a `seq`.
+    Notifications = b'i',
+    /// Webhooks that were given up before the key, their number.
+    DeadJobs = b'j',
 }
 
 /// Why a text is no cursor for this list.
@@ -63,6 +78,16 @@ impl From<RoomScope> for Cursor {
     }
 }
 
+impl From<TaskOrder> for Cursor {
+    fn from(order: TaskOrder) -> Self {
+        match order {
+            TaskOrder::Newest => Self::NewestTasks,
+            TaskOrder::Due => Self::DueTasks,
+            TaskOrder::Priority => Self::PriorityTasks,
+        }
+    }
+}
+
 impl Cursor {
     /// Continues this list at a sequence number.
     #[must_use]
@@ -76,6 +101,12 @@ impl Cursor {
         self.encode(key.as_bytes())
     }
 
+    /// Continues this list behind a task: what the list is ordered by, and the id, which settles ties.
+    #[must_use]
+    pub fn encode_task(self, rank: u64, id: TaskId) -> String {
+        self.encode(&[&rank.to_be_bytes()[..], id.as_uuid().as_bytes()].concat())
+    }
+
     /// The sequence number to continue at.
     ///
     /// # Errors
@@ -84,6 +115,18 @@ impl Cursor {
         let key: [u8; 8] = self.decode(text)?.try_into().map_err(|_| InvalidCursor::Malformed)?;
         let seq = Seq::from_be_bytes(key);
         if seq <= SEQ_MAX { Ok(seq) } else { Err(InvalidCursor::Malformed) }
+    }
+
+    /// The rank and the task to continue behind.
+    ///
+    /// # Errors
+    /// [`InvalidCursor`] when the text is no cursor, or one of another list.
+    pub fn decode_task(self, text: &str) -> Result<(u64, TaskId), InvalidCursor> {
+        let key = self.decode(text)?;
+        let (rank, id) = key.split_first_chunk().ok_or(InvalidCursor::Malformed)?;
+        let id = Uuid::from_slice(id).ok().and_then(|id| TaskId::from_uuid(id).ok()).ok_or(InvalidCursor::Malformed)?;
+        let rank = u64::from_be_bytes(*rank);
+        if rank <= SEQ_MAX { Ok((rank, id)) } else { Err(InvalidCursor::Malformed) }
     }
 
     /// The id to continue at. Parse it: a forged cursor may hold anything.
@@ -104,6 +147,12 @@ impl Cursor {
             Self::Bans => "room.bans",
             Self::Audit => "audit.list",
             Self::Presence => "presence.get",
+            Self::NewestTasks => "task.list with order newest",
+            Self::DueTasks => "task.list with order due",
+            Self::PriorityTasks => "task.list with order priority",
+            Self::Comments => "task.comments",
+            Self::Notifications => "notification.list",
+            Self::DeadJobs => "outbox.dead",
         }
     }
 
@@ -146,6 +195,58 @@ mod tests {
         assert_eq!(Cursor::Members.decode_text(&Cursor::Members.encode_text("anna")).unwrap(), "anna");
         let longest = "x".repeat(KEY_MAX_BYTES);
         assert_eq!(Cursor::MyRooms.decode_text(&Cursor::MyRooms.encode_text(&longest)).unwrap(), longest);
+    }
+
+    #[test]
+    fn a_cursor_of_tasks_comes_back_as_what_it_was_and_only_in_its_own_order() {
+        let id = TaskId::generate();
+        let orders = [TaskOrder::Newest, TaskOrder::Due, TaskOrder::Priority];
+        for (order, rank) in orders.into_iter().zip([0, SEQ_MAX, 3]) {
+            let text = Cursor::from(order).encode_task(rank, id);
+            assert!(text.len() <= crate::check::CURSOR_MAX_BYTES);
+            assert_eq!(Cursor::from(order).decode_task(&text), Ok((rank, id)));
+            for other in orders.into_iter().filter(|other| *other != order) {
+                assert!(matches!(Cursor::from(other).decode_task(&text), Err(InvalidCursor::OtherList(_))));
+            }
+        }
+    }
+
+    #[test]
+    fn a_forged_cursor_of_tasks_is_refused() {
+        let text = Cursor::DueTasks.encode_task(7, TaskId::generate());
+        // A rank that no store can hold, no UUID of version 7, a key that is too short or too long.
+        let beyond = Cursor::DueTasks.encode_task(SEQ_MAX + 1, TaskId::generate());
+        let random = Cursor::DueTasks.encode(&[0x40; 24]);
+        for forged in [&beyond, &random, &text[..text.len() - 2], &format!("{text}00"), "0164", "01640000000000000007"]
+        {
+            assert_eq!(Cursor::DueTasks.decode_task(forged), Err(InvalidCursor::Malformed), "{forged}");
+        }
+    }
+
+    #[test]
+    fn no_two_lists_have_the_same_letter_or_name() {
+        let lists = [
+            Cursor::Older,
+            Cursor::Newer,
+            Cursor::MyRooms,
+            Cursor::PublicRooms,
+            Cursor::Members,
+            Cursor::Bans,
+            Cursor::Audit,
+            Cursor::Presence,
+            Cursor::NewestTasks,
+            Cursor::DueTasks,
+            Cursor::PriorityTasks,
+            Cursor::Comments,
+            Cursor::Notifications,
+            Cursor::DeadJobs,
+        ];
+        let names: std::collections::HashSet<&str> = lists.iter().map(|list| list.list()).collect();
+        let letters: std::collections::HashSet<u8> = lists.iter().map(|list| *list as u8).collect();
+        assert_eq!((names.len(), letters.len()), (lists.len(), lists.len()));
+        for list in lists {
+            assert_eq!(list.decode_seq(&list.encode_seq(9)), Ok(9));
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ macro_rules! events {
             /// Reads the body of a known kind; `None` for a kind that this version does not know.
             pub(crate) fn read_postcard(kind: u16, bytes: &[u8]) -> Option<postcard::Result<(Self, &[u8])>> {
                 match kind {
-                    $($kind => Some(postcard::take_from_bytes::<$variant>(bytes).map(|(body, rest)| (Self::$variant(body), rest))),)*
+                    $($kind => Some(crate::codec::take::<$variant>(bytes).map(|(body, rest)| (Self::$variant(body), rest))),)*
                     _ => None,
                 }
             }
@@ -115,12 +115,18 @@ events! {
         until_ms: Option<u64>,
         /// Event of the room's stream that this is about. Of two, the greater holds.
         room_seq: Seq,
-    }    /// A new task. In a sync it is the task as it is now.
+    }
+    /// A new task. In a sync it is the task as it is now.
     20 "task.created" TaskCreated { task: Task }
     /// A task changed; it as it is now.
     21 "task.changed" TaskChanged { task: Task, change: TaskChange, by: UserId }
     /// Somebody commented on a task. The task's version stays.
-    22 "task.commented" TaskCommented { comment: Comment }
+    22 "task.commented" TaskCommented {
+        comment: Comment,
+        /// Comments of the task now, or when this one was made: it replaces what one holds, so that events which come after a task
+        /// as it is now count nothing twice.
+        comment_count: u32,
+    }
     /// A task was deleted; what it said is gone everywhere.
     23 "task.deleted" TaskDeleted { id: TaskId, version: u32, by: UserId }
     /// User stream: a new notification. In a sync it is the notification as it is now.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{MessageId, NotificationId, RoomId, SessionId, TaskId, UserId};
+use crate::ids::{CommentId, MessageId, NotificationId, RoomId, SessionId, TaskId, UserId};
 use crate::meta::Meta;
 use crate::position::Seq;
 use crate::words::words;
@@ -43,6 +43,8 @@ pub struct Notification {
     pub room: Option<RoomId>,
     pub message: Option<MessageId>,
     pub task: Option<TaskId>,
+    /// The comment that names them, or that made the task change.
+    pub comment: Option<CommentId>,
     /// Who caused it; null: time did.
     pub by: Option<UserId>,
     pub at_ms: u64,

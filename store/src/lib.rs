@@ -17,11 +17,13 @@ pub mod conformance;
 pub mod connect;
 pub mod error;
 pub mod model;
+pub mod names;
 pub mod notifications;
 pub mod people;
 pub mod postgres;
 pub mod rules;
 pub mod sqlite;
+pub mod task_rules;
 pub mod tasks;
 
 use async_trait::async_trait;

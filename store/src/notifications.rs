@@ -12,8 +12,13 @@ use crate::tasks::not_built;
 pub const RECIPIENTS_WITH_CAUSE_MAX: usize = 50;
 /// Recipients of one step of a fan-out job.
 pub const FAN_OUT_CHUNK_USERS: u32 = 500;
+/// An urgent notification that nobody acknowledged for so long is handed out, unless its cause says otherwise.
+pub const URGENT_ACKNOWLEDGE_MS: u64 = 30_000;
 /// Most connections and most webhooks that a trace names, each.
 pub const TRACE_ROWS_MAX: u32 = 100;
+
+/// What a dead job says whose last lease ran out.
+pub const LAST_ATTEMPT_LOST: &str = "its last attempt was not heard of again";
 
 /// What a store does about the application's webhooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

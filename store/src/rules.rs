@@ -82,6 +82,14 @@ pub fn in_direct_rooms(action: &Action) -> bool {
 /// The first [`Refusal`] in the module's order.
 pub fn allow(action: &Action, room: Standing) -> Result<Option<Role>, Refusal> {
     let joins = matches!(action, Action::Join { .. });
+    if matches!(action, Action::Notify { may_any: true, .. }) {
+        // From outside: no membership is asked for, and no mute is in its way.
+        return match (in_direct_rooms(action) || room.kind == RoomKind::Channel, room.archived) {
+            (false, _) => Err(Refusal::Forbidden),
+            (true, true) => Err(Refusal::RoomArchived),
+            (true, false) => Ok(room.role),
+        };
+    }
     match (room.role, room.visibility) {
         (None, Visibility::Private) => return Err(Refusal::RoomNotFound),
         (None, Visibility::Public) if !joins => return Err(Refusal::NotAMember),

@@ -116,7 +116,11 @@ impl Requests {
         self.bad_frames = 0;
         metrics.requests.add(&request.command);
         let id = request.id;
-        if let Err(wait) = self.rate.take(now) {
+        let count = match &request.command {
+            Command::Actions(actions) => actions.actions.len().max(1),
+            _ => 1,
+        };
+        if let Err(wait) = self.rate.take(count, now) {
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
             let error =
                 ErrorBody::new(ErrorCode::RateLimited, "too many requests on this connection: wait, then repeat");

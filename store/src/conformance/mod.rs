@@ -9,13 +9,23 @@
 
 pub mod audiences;
 pub mod content;
+pub mod fan_out;
 pub mod kit;
 pub mod lists;
 pub mod log;
 pub mod missed;
 pub mod model;
+pub mod notes_kit;
+pub mod notifications;
+pub mod outbox;
 pub mod people;
+pub mod reading;
+pub mod resolve;
 pub mod roles;
+pub mod task_kit;
+pub mod task_lists;
+pub mod tasks;
+pub mod together;
 pub mod upkeep;
 
 /// Expands to one `#[tokio::test]` per case.
@@ -84,6 +94,95 @@ macro_rules! store_conformance_suite {
             people: bans_are_listed_for_admins_by_user,
             people: what_has_ended_is_dropped,
             model: unread_and_memberships_follow_a_simple_model,
+        }
+    };
+}
+
+/// The cases about notifications and webhooks, each in a store of its own, which hands out by
+/// [`notes_kit::HAND_OUTS`](crate::conformance::notes_kit::HAND_OUTS).
+#[macro_export]
+macro_rules! store_notifications_suite {
+    ($factory:path) => {
+        $crate::store_conformance_cases! { $factory;
+            notifications: a_message_notifies_whom_it_names_answers_or_is_for_once_each,
+            notifications: who_left_is_not_notified_and_an_edit_notifies_nobody,
+            notifications: a_refused_or_repeated_cause_leaves_no_notification,
+            notifications: a_level_says_what_a_person_wants_to_know,
+            notifications: preferences_are_told_and_listed,
+            notifications: quiet_hours_make_no_noise_and_what_is_urgent_passes,
+            notifications: nobody_gets_two_of_a_key,
+            notifications: notices_say_what_they_say_and_announcements_reach_a_room_or_everyone,
+            notifications: a_room_is_addressed_by_its_admins_and_by_who_may_any,
+            reading: one_many_or_all_are_marked_read_and_told_to_other_devices,
+            reading: notifications_are_listed_newest_first_by_pages,
+            reading: what_is_urgent_is_acknowledged_once_on_any_device,
+            reading: a_repeated_reading_is_answered_with_its_first_result,
+            reading: pages_show_a_notification_as_it_is_now,
+            reading: what_is_trimmed_is_gone_and_the_counter_stays_exact,
+            reading: a_trace_tells_what_became_of_a_notification,
+            fan_out: fifty_are_notified_with_the_cause_and_more_by_a_job,
+            fan_out: a_crowd_is_notified_in_steps_each_person_once,
+            fan_out: steps_at_the_same_time_notify_each_person_once,
+            fan_out: everyone_is_whoever_is_known,
+            fan_out: what_is_not_read_is_looked_at_and_what_is_silent_never,
+            fan_out: a_dead_nodes_hand_outs_are_taken_over_and_settled_ones_stay_settled,
+            fan_out: an_overdue_acknowledgement_is_said_to_be_overdue,
+            fan_out: nodes_at_the_same_time_never_claim_the_same_hand_out,
+            outbox: jobs_are_claimed_by_priority_then_by_age_and_only_once,
+            outbox: jobs_of_targets_that_are_left_out_wait,
+            outbox: claimers_at_the_same_time_never_get_the_same_job,
+            outbox: a_dead_claimers_job_is_taken_over_and_its_late_word_does_not_count,
+            outbox: a_job_is_never_tried_more_often_than_it_may_be,
+            outbox: a_failed_attempt_is_repeated_after_its_pause_and_a_refused_one_never,
+            outbox: dead_jobs_are_listed_by_pages_and_replayed_as_new,
+            outbox: finished_jobs_are_kept_to_a_bound_and_unfinished_ones_always,
+            outbox: a_trace_names_the_webhooks_that_carried_it,
+        }
+    };
+}
+
+/// The same for tasks, resolving, and what is done together.
+#[macro_export]
+macro_rules! store_task_suite {
+    ($factory:path) => {
+        $crate::store_conformance_cases! { $factory;
+            tasks: a_task_keeps_everything_it_was_made_with,
+            tasks: every_change_of_a_task_is_one_version_and_one_event,
+            tasks: a_change_that_changes_nothing_is_no_event,
+            tasks: a_stale_change_is_refused_with_the_task_as_it_is,
+            tasks: of_concurrent_changes_of_one_version_one_is_made,
+            tasks: a_task_goes_only_where_the_table_says,
+            tasks: a_task_is_not_done_before_what_it_waits_on,
+            tasks: nothing_waits_on_itself_whoever_links_at_once,
+            tasks: a_refused_change_of_a_task_leaves_nothing_behind,
+            tasks: links_and_assignees_of_a_task_are_bounded,
+            tasks: a_deleted_task_is_gone_everywhere,
+            tasks: comments_come_newest_first_and_are_bounded,
+            tasks: who_makes_gets_or_comments_a_task_follows_it,
+            tasks: tasks_are_for_members_of_the_room,
+            tasks: a_repeated_change_of_a_task_returns_the_first_result,
+            tasks: pages_show_tasks_as_they_are_now,
+            tasks: trimming_a_room_keeps_its_tasks,
+            task_lists: lists_of_tasks_follow_a_model_in_every_order_and_by_every_filter,
+            task_lists: a_summary_counts_what_a_model_counts,
+            task_lists: a_summary_names_the_most_loaded_people_only,
+            task_lists: who_leaves_a_room_sees_none_of_its_tasks,
+            task_lists: a_newcomer_sees_the_tasks_that_were_there_before,
+            resolve: a_name_is_told_in_the_stream_of_the_user,
+            resolve: people_are_found_by_id_name_and_the_words_of_it,
+            resolve: people_are_found_by_those_who_share_a_room_with_them,
+            resolve: rooms_are_found_by_members_and_public_ones_by_everybody,
+            resolve: tasks_are_found_by_members_of_their_room,
+            resolve: a_phrase_may_mean_anything_likeliest_first_and_not_too_much,
+            resolve: the_last_message_is_the_newest_that_one_may_see,
+            resolve: everyone_on_a_task_are_its_assignees,
+            together: what_is_done_together_is_done_in_order_and_names_what_it_made,
+            together: one_refusal_undoes_all_that_was_to_be_done_together,
+            together: what_was_done_together_is_repeated_with_its_first_results,
+            together: a_repeat_within_what_is_done_together_is_done_once,
+            together: several_rooms_take_part_in_what_is_done_together,
+            together: a_direct_room_is_opened_and_written_to_together,
+            together: only_so_much_is_done_together,
         }
     };
 }

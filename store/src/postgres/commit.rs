@@ -13,18 +13,19 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use hallway_protocol::event::MessageCreated;
-use hallway_protocol::{Epoch, Event, EventBody, Message, MessageId, ObjectId, RoomId, StreamId, UserId};
+use hallway_protocol::{Epoch, Event, ObjectId, RoomId, UserId};
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::connection::{Connections, Kind};
 use super::locked::Waiting;
-use super::rows::{corrupt, signed, unsigned};
+use super::rows::{corrupt, signed};
+use super::sends::send;
+use super::words::Said;
 use super::{statements, words};
 use crate::{
     Action, BATCH_MAX_WRITES, CommitBatch, Committed, Mark, MarkBatch, MarkResult, REACTIONS_MAX_PER_MESSAGE, Refusal,
@@ -32,18 +33,18 @@ use crate::{
 };
 
 /// How often a run is tried while it meets rooms that someone else has locked. Each attempt may wait for the lock time-out.
-const LOCK_ATTEMPTS_MAX: usize = 2;
+pub(super) const LOCK_ATTEMPTS_MAX: usize = 2;
 
-type Answer = Result<Committed, Refusal>;
+pub(super) type Answer = Result<Committed, Refusal>;
 
 /// The results of a batch while its runs are carried out.
-struct Answers {
+pub(super) struct Answers {
     epoch: Option<Epoch>,
-    results: Vec<Option<Answer>>,
+    pub(super) results: Vec<Option<Answer>>,
 }
 
 impl Answers {
-    fn take_epoch(&mut self, epoch: &str) -> Result<(), StoreError> {
+    pub(super) fn take_epoch(&mut self, epoch: &str) -> Result<(), StoreError> {
         let epoch = Epoch::new(epoch)?;
         match &self.epoch {
             Some(known) if *known != epoch => {
@@ -115,7 +116,7 @@ async fn carry_out<'a>(
 }
 
 /// Which rooms of a run someone else has locked at this moment. Waits for nobody.
-async fn locked_rooms<'a>(
+pub(super) async fn locked_rooms<'a>(
     connections: &Connections,
     batch: &'a [Write],
     run: &[usize],
@@ -132,7 +133,7 @@ async fn locked_rooms<'a>(
 }
 
 /// The server gave up waiting for a row that someone else has locked: nothing of the statement was done.
-fn is_lock_timeout(error: &StoreError) -> bool {
+pub(super) fn is_lock_timeout(error: &StoreError) -> bool {
     let StoreError::Unavailable(cause) = error else { return false };
     let code = cause.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
     code == Some(&SqlState::LOCK_NOT_AVAILABLE)
@@ -185,127 +186,62 @@ pub(super) fn joined(mentions: &[UserId]) -> Option<String> {
     (!names.is_empty()).then(|| names.join(" "))
 }
 
-/// Parameters of [`statements::SEND`].
-#[derive(Default)]
-struct Sends<'a> {
-    rooms: Vec<&'a str>,
-    actors: Vec<&'a str>,
-    keys: Vec<Uuid>,
-    hashes: Vec<Uuid>,
-    ids: Vec<Uuid>,
-    texts: Vec<&'a str>,
-    replies: Vec<Option<Uuid>>,
-    mentions: Vec<Option<String>>,
-    metas: Vec<Option<&'a str>>,
-}
-
-impl<'a> Sends<'a> {
-    fn new(batch: &'a [Write], run: &[usize]) -> Self {
-        let mut sends = Self::default();
-        for write in run.iter().map(|index| &batch[*index]) {
-            let Action::SendMessage { room, id, text, reply_to, mentions, meta } = &write.action else { continue };
-            sends.rooms.push(room.as_str());
-            sends.actors.push(write.actor.as_str());
-            sends.keys.push(key(write));
-            sends.hashes.push(Uuid::from_bytes(write.body_hash));
-            sends.ids.push(id.as_uuid());
-            sends.texts.push(text);
-            sends.replies.push(reply_to.map(|id| id.as_uuid()));
-            sends.mentions.push(joined(mentions));
-            sends.metas.push(meta.as_ref().map(|meta| meta.as_json()));
-        }
-        sends
-    }
-}
-
-/// Carries out a run of sends. A repeat inside the batch of a send that was refused is handed in once more.
-async fn send(
-    connections: &Connections,
-    batch: &[Write],
-    mut run: Vec<usize>,
-    answers: &mut Answers,
-) -> Result<(), StoreError> {
-    while !run.is_empty() {
-        let s = Sends::new(batch, &run);
-        let rows = connections
-            .run(
-                Kind::Write,
-                statements::SEND,
-                &[&s.rooms, &s.actors, &s.keys, &s.hashes, &s.ids, &s.texts, &s.replies, &s.mentions, &s.metas],
-            )
-            .await?;
-        if rows.len() != run.len() {
-            return Err(corrupt(format!("{} answers to {} sends", rows.len(), run.len())));
-        }
-        let mut again = Vec::new();
-        for (row, index) in rows.iter().zip(run) {
-            answers.take_epoch(row.get(0))?;
-            if row.get::<_, &str>(1) == "again" {
-                again.push(index);
-            } else {
-                answers.results[index] = Some(sent(row, &batch[index])?);
-            }
-        }
-        run = again;
-    }
-    Ok(())
-}
-
-fn sent(row: &Row, write: &Write) -> Result<Answer, StoreError> {
-    let verdict: &str = row.get(1);
-    if !matches!(verdict, "new" | "repeated") {
-        return words::refusal(verdict, None, row.get(6)).map(Err);
-    }
-    let Action::SendMessage { room, text, reply_to, mentions, meta, .. } = &write.action else {
-        return Err(corrupt("an answer of a send to another write"));
-    };
-    let (seq, at_ms) = (unsigned(row.get(2)), unsigned(row.get(4)));
-    let id = row.get::<_, Option<Uuid>>(5).map(MessageId::from_uuid).transpose()?;
-    let stream = StreamId::Room(room.clone());
-    let repeated = verdict == "repeated";
-    let mut events = Vec::new();
-    if let Some(id) = id.filter(|_| !repeated) {
-        let message = Message {
-            id,
-            seq,
-            ordinal: unsigned(row.get(3)),
-            sender: write.actor.clone(),
-            at_ms,
-            text: text.clone(),
-            reply_to: *reply_to,
-            mentions: mentions.clone(),
-            meta: meta.clone(),
-            version: 1,
-            edited_at_ms: None,
-            deleted: false,
-            reactions: Vec::new(),
-        };
-        let body = EventBody::MessageCreated(MessageCreated { message });
-        events.push(Event { stream: stream.clone(), seq, at_ms, body });
-    }
-    Ok(Ok(Committed { stream, seq, at_ms, id: id.map(ObjectId::from), repeated, events, fans_out: false }))
-}
-
-/// What `hallway_act_v2` answers.
+/// What `hallway_act_v5` and `hallway_together_v5` answer.
 #[derive(Deserialize)]
-struct Acted {
-    epoch: Epoch,
-    at_ms: u64,
-    results: Vec<ActedOne>,
+pub(super) struct Acted {
+    pub(super) epoch: Epoch,
+    pub(super) at_ms: u64,
+    pub(super) results: Vec<ActedOne>,
 }
 
 #[derive(Deserialize)]
-struct ActedOne {
+pub(super) struct ActedOne {
     refused: Option<String>,
-    current: Option<u32>,
-    left_ms: Option<i64>,
+    #[serde(flatten)]
+    said: Said,
     seq: Option<u64>,
     at_ms: Option<u64>,
-    message: Option<ObjectId>,
+    object: Option<ObjectId>,
     #[serde(default)]
     repeated: bool,
     #[serde(default)]
     events: Vec<Event>,
+    #[serde(default)]
+    fans_out: bool,
+}
+
+impl ActedOne {
+    /// The answer to a write, of a run that was carried out then.
+    pub(super) fn answer(self, action: &Action, at_ms: u64) -> Result<Answer, StoreError> {
+        match (self.refused, self.seq) {
+            (Some(name), _) => words::refusal(&name, self.said).map(Err),
+            (None, Some(seq)) => Ok(Ok(Committed {
+                stream: action.stream(),
+                seq,
+                at_ms: self.at_ms.unwrap_or(at_ms),
+                id: if self.repeated { self.object } else { action.object() },
+                repeated: self.repeated,
+                events: self.events,
+                fans_out: self.fans_out,
+            })),
+            (None, None) => Err(corrupt("an answer that says nothing")),
+        }
+    }
+}
+
+/// Writes of a run as the stored functions read them, and the limits that these are told.
+pub(super) async fn carry_out_acts(
+    connections: &Connections,
+    statement: &'static str,
+    writes: impl Iterator<Item = &Write>,
+) -> Result<Acted, StoreError> {
+    let writes = Value::Array(writes.map(words::described).collect());
+    let rooms_max = i32::try_from(USER_ROOMS_MAX).unwrap_or(i32::MAX);
+    let reactions_max = i32::try_from(REACTIONS_MAX_PER_MESSAGE).unwrap_or(i32::MAX);
+    let first_look = connections.first_look_ms().map(|ms| ms.to_string()).unwrap_or_default();
+    let parameters: [&(dyn ToSql + Sync); 4] = [&writes, &rooms_max, &reactions_max, &first_look];
+    let row = connections.run_one(Kind::Write, statement, &parameters).await?;
+    serde_json::from_str(row.get(0)).map_err(corrupt)
 }
 
 async fn act(
@@ -317,31 +253,13 @@ async fn act(
     if run.is_empty() {
         return Ok(());
     }
-    let writes = Value::Array(run.iter().map(|index| words::described(&batch[*index])).collect());
-    let rooms_max = i32::try_from(USER_ROOMS_MAX).unwrap_or(i32::MAX);
-    let reactions_max = i32::try_from(REACTIONS_MAX_PER_MESSAGE).unwrap_or(i32::MAX);
-    let row = connections.run_one(Kind::Write, statements::ACT, &[&writes, &rooms_max, &reactions_max]).await?;
-    let acted: Acted = serde_json::from_str(row.get(0)).map_err(corrupt)?;
+    let acted = carry_out_acts(connections, statements::ACT, run.iter().map(|index| &batch[*index])).await?;
     answers.take_epoch(acted.epoch.as_str())?;
     if acted.results.len() != run.len() {
         return Err(corrupt(format!("{} answers to {} writes", acted.results.len(), run.len())));
     }
     for (one, index) in acted.results.into_iter().zip(run) {
-        let action = &batch[*index].action;
-        let answer = match (one.refused, one.seq) {
-            (Some(name), _) => Err(words::refusal(&name, one.current, one.left_ms)?),
-            (None, Some(seq)) => Ok(Committed {
-                stream: action.stream(),
-                seq,
-                at_ms: one.at_ms.unwrap_or(acted.at_ms),
-                id: if one.repeated { one.message } else { action.object() },
-                repeated: one.repeated,
-                events: one.events,
-                fans_out: false,
-            }),
-            (None, None) => return Err(corrupt("an answer that says nothing")),
-        };
-        answers.results[*index] = Some(answer);
+        answers.results[*index] = Some(one.answer(&batch[*index].action, acted.at_ms)?);
     }
     Ok(())
 }

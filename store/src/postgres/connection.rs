@@ -15,9 +15,10 @@ use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Error, NoTls, Row, Statement};
 
+use super::rows::signed;
 use super::{PostgresOptions, statements};
 use crate::error::Cause;
-use crate::{Durability, StoreError};
+use crate::{Durability, HandOutRules, StoreError};
 
 /// One connection with the statements that it has prepared.
 pub(super) struct Connection {
@@ -107,9 +108,16 @@ pub(super) struct Connections {
     pool: Pool<Manager>,
     last_failure: Arc<Mutex<Option<String>>>,
     answer_timeout: Duration,
+    /// What those who write tell the stored functions about webhooks.
+    pub(super) hand_outs: HandOutRules,
 }
 
 impl Connections {
+    /// After how long notifications are first looked at to be handed out, if ever.
+    pub(super) fn first_look_ms(&self) -> Option<i64> {
+        self.hand_outs.hands_out.then(|| signed(self.hand_outs.first_look_ms))
+    }
+
     pub(super) async fn new(config: Config, options: &PostgresOptions) -> Result<Self, StoreError> {
         let last_failure = Arc::new(Mutex::new(None));
         let manager = Manager { config, last_failure: Arc::clone(&last_failure) };
@@ -122,7 +130,7 @@ impl Connections {
             .map_err(|error| StoreError::Unavailable(Box::new(error)))?;
         // The server gives up first, and says so; ours is for a server that says nothing.
         let answer_timeout = options.statement_timeout + options.statement_timeout / 4;
-        Ok(Self { pool, last_failure, answer_timeout })
+        Ok(Self { pool, last_failure, answer_timeout, hand_outs: HandOutRules::default() })
     }
 
     async fn get(&self) -> Result<PooledConnection<'_, Manager>, StoreError> {

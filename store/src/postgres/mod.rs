@@ -17,25 +17,36 @@ mod connection;
 mod fault;
 mod locked;
 mod migrations;
+mod notes;
 mod options;
+mod outbox;
 mod people;
 mod reads;
+mod resolve;
 mod rows;
+mod sends;
 pub mod statements;
+mod tasks;
+mod together;
 mod upkeep;
 mod words;
 
 use async_trait::async_trait;
-use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
+use hallway_protocol::command::{Candidate, Preferences, TaskSummary};
+use hallway_protocol::notification::Trace;
+use hallway_protocol::{Epoch, NotificationId, RoomId, StreamId, TaskId, UserId};
 
 #[cfg(feature = "fault-injection")]
 pub use fault::look_for_nonces_before_the_locks;
 pub use options::PostgresOptions;
 
 use crate::{
-    AudienceBatch, AuditPage, AuditQuery, BanQuery, BansPage, CommitBatch, ConnectState, Durability, Ending, HeadBatch,
-    HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, MissedQuery, PageBatch, PageRequest,
-    People, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor, Upkeep, Write,
+    AudienceBatch, AuditPage, AuditQuery, BanQuery, BansPage, CommentQuery, CommentsPage, CommitBatch, ConnectState,
+    DeadJobsPage, Delivery, Durability, Ending, HandOut, HandOutFate, HandOutRules, HeadBatch, HistoryQuery, Job,
+    JobClaim, JobResult, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, MissedQuery, NewJob,
+    NotificationQuery, Notifications, NotificationsPage, Outbox, PageBatch, PageRequest, People, Progress,
+    ResolveQuery, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor, TaskQuery, TaskView,
+    Tasks, TasksPage, TogetherBatch, Upkeep, Write,
 };
 use connection::{Connections, Kind};
 
@@ -60,12 +71,23 @@ impl PostgresStore {
         store.trim_nonces().await?;
         Ok(store)
     }
+
+    /// The same store, which notes what may have to be handed to webhooks by these rules.
+    #[must_use]
+    pub fn with_hand_outs(mut self, rules: HandOutRules) -> Self {
+        self.connections.hand_outs = rules;
+        self
+    }
 }
 
 #[async_trait]
 impl Log for PostgresStore {
     async fn commit(&self, batch: Vec<Write>) -> Result<CommitBatch, StoreError> {
         commit::commit(&self.connections, batch).await
+    }
+
+    async fn commit_together(&self, writes: Vec<Write>) -> Result<TogetherBatch, StoreError> {
+        together::commit_together(&self.connections, writes).await
     }
 
     async fn mark_read(&self, marks: Vec<Mark>) -> Result<MarkBatch, StoreError> {
@@ -117,13 +139,89 @@ impl Rooms for PostgresStore {
 }
 
 #[async_trait]
-impl crate::Tasks for PostgresStore {}
+impl Tasks for PostgresStore {
+    async fn task(&self, user: &UserId, room: &RoomId, id: TaskId) -> Result<Option<TaskView>, StoreError> {
+        tasks::task(&self.connections, user, room, id).await
+    }
+
+    async fn task_comments(&self, user: &UserId, query: CommentQuery) -> Result<Option<CommentsPage>, StoreError> {
+        tasks::comments(&self.connections, user, query).await
+    }
+
+    async fn list_tasks(&self, user: &UserId, query: TaskQuery) -> Result<Option<TasksPage>, StoreError> {
+        tasks::list(&self.connections, user, query).await
+    }
+
+    async fn task_summary(&self, user: &UserId, room: Option<&RoomId>) -> Result<Option<TaskSummary>, StoreError> {
+        tasks::summary(&self.connections, user, room).await
+    }
+
+    async fn resolve(&self, user: &UserId, queries: Vec<ResolveQuery>) -> Result<Vec<Vec<Candidate>>, StoreError> {
+        resolve::resolve(&self.connections, user, queries).await
+    }
+}
 
 #[async_trait]
-impl crate::Notifications for PostgresStore {}
+impl Notifications for PostgresStore {
+    async fn notifications(&self, user: &UserId, query: NotificationQuery) -> Result<NotificationsPage, StoreError> {
+        notes::notifications(&self.connections, user, query).await
+    }
+
+    async fn preferences(&self, user: &UserId) -> Result<Preferences, StoreError> {
+        notes::preferences(&self.connections, user).await
+    }
+
+    async fn fan_out(&self) -> Result<Progress, StoreError> {
+        notes::fan_out(&self.connections).await
+    }
+
+    async fn fire_due(&self, tasks_max: u32) -> Result<Progress, StoreError> {
+        notes::fire_due(&self.connections, tasks_max).await
+    }
+
+    async fn claim_hand_outs(&self, limit: u32, lease_ms: u64) -> Result<Vec<HandOut>, StoreError> {
+        notes::claim_hand_outs(&self.connections, limit, lease_ms).await
+    }
+
+    async fn settle_hand_outs(
+        &self,
+        settled: Vec<(NotificationId, HandOutFate)>,
+        jobs: Vec<NewJob>,
+    ) -> Result<(), StoreError> {
+        notes::settle_hand_outs(&self.connections, settled, jobs).await
+    }
+
+    async fn note_deliveries(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError> {
+        notes::note_deliveries(&self.connections, deliveries).await
+    }
+
+    async fn trace(&self, id: NotificationId) -> Result<Option<Trace>, StoreError> {
+        notes::trace(&self.connections, id).await
+    }
+}
 
 #[async_trait]
-impl crate::Outbox for PostgresStore {}
+impl Outbox for PostgresStore {
+    async fn claim_jobs(&self, claim: JobClaim) -> Result<Vec<Job>, StoreError> {
+        outbox::claim_jobs(&self.connections, claim).await
+    }
+
+    async fn finish_jobs(&self, results: Vec<JobResult>) -> Result<(), StoreError> {
+        outbox::finish_jobs(&self.connections, results).await
+    }
+
+    async fn dead_jobs(&self, before: Option<u64>, limit: u32) -> Result<DeadJobsPage, StoreError> {
+        outbox::dead_jobs(&self.connections, before, limit).await
+    }
+
+    async fn replay_jobs(&self, jobs: Vec<u64>, most: u32) -> Result<u64, StoreError> {
+        outbox::replay_jobs(&self.connections, jobs, most).await
+    }
+
+    async fn trim_jobs(&self, done_kept: u32, dead_kept: u32) -> Result<bool, StoreError> {
+        outbox::trim_jobs(&self.connections, done_kept, dead_kept).await
+    }
+}
 
 #[async_trait]
 impl People for PostgresStore {

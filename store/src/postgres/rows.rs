@@ -1,7 +1,8 @@
 //! From what Postgres answers to what the model says.
 
-use hallway_protocol::event::{MessageCreated, MessageEdited};
+use hallway_protocol::event::{MessageCreated, MessageEdited, NotificationCreated, TaskChanged, TaskCreated};
 use hallway_protocol::model::Reaction;
+use hallway_protocol::task::{Priority, TaskChange, TaskStatus};
 use hallway_protocol::{Event, EventBody, Message, MessageId, Meta, Role, RoomInfo, StreamId, UserId};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -47,6 +48,30 @@ pub(super) fn role_number(role: Role) -> i16 {
     }
 }
 
+pub(super) fn status(number: i16) -> Result<TaskStatus, StoreError> {
+    let index = usize::try_from(number).map_err(corrupt)?;
+    TaskStatus::ALL.get(index).copied().ok_or_else(|| corrupt(format!("status {number}")))
+}
+
+pub(super) fn status_number(status: TaskStatus) -> i16 {
+    match status {
+        TaskStatus::Open => 0,
+        TaskStatus::InProgress => 1,
+        TaskStatus::Blocked => 2,
+        TaskStatus::Done => 3,
+        TaskStatus::Cancelled => 4,
+    }
+}
+
+pub(super) fn priority_number(priority: Priority) -> i16 {
+    match priority {
+        Priority::Low => 0,
+        Priority::Normal => 1,
+        Priority::High => 2,
+        Priority::Urgent => 3,
+    }
+}
+
 /// A room in the column that holds it as JSON.
 pub(super) fn info(row: &Row, column: usize) -> Result<RoomInfo, StoreError> {
     json(row.try_get(column).map_err(corrupt)?)
@@ -75,7 +100,7 @@ pub(super) fn message(row: &Row, first: usize) -> Result<Option<Message>, StoreE
     }))
 }
 
-/// Columns of an event in a page: seq, at_ms, kind, actor, message, detail, info, and the message's own.
+/// Columns of an event in a page: seq, at_ms, kind, actor, message, detail, what it is about as JSON, and the message's own.
 pub(super) fn event(row: &Row, first: usize, stream: &StreamId) -> Result<Option<Event>, StoreError> {
     let Some(seq) = row.try_get::<_, Option<i64>>(first).map_err(corrupt)? else { return Ok(None) };
     let kind = u16::try_from(row.get::<_, i16>(first + 2)).map_err(corrupt)?;
@@ -102,9 +127,32 @@ pub(super) fn event(row: &Row, first: usize, stream: &StreamId) -> Result<Option
             let message = message(row, first + 7)?.map_or_else(|| trimmed_edit(row, first), Ok)?;
             EventBody::MessageEdited(MessageEdited { message })
         }
+        20 => EventBody::TaskCreated(TaskCreated { task: json(row.try_get(first + 6).map_err(corrupt)?)? }),
+        21 => {
+            let TaskDetail { change, by } = json(detail.ok_or_else(|| lacks("its detail"))?)?;
+            EventBody::TaskChanged(TaskChanged { task: json(row.try_get(first + 6).map_err(corrupt)?)?, change, by })
+        }
+        22 => EventBody::TaskCommented(json(row.try_get(first + 6).map_err(corrupt)?)?),
+        24 => {
+            #[derive(serde::Deserialize)]
+            struct After {
+                unread: u64,
+            }
+            let After { unread } = json(detail.ok_or_else(|| lacks("its detail"))?)?;
+            let notification: Option<&str> = row.try_get("notification").map_err(corrupt)?;
+            let notification = json(notification.ok_or_else(|| lacks("its notification"))?)?;
+            EventBody::NotificationCreated(NotificationCreated { notification, unread })
+        }
         _ => body(kind, detail.ok_or_else(|| lacks("its detail"))?)?,
     };
     Ok(Some(Event { stream: stream.clone(), seq: unsigned(seq), at_ms: unsigned(row.get(first + 1)), body }))
+}
+
+/// What the log keeps of a change of a task.
+#[derive(serde::Deserialize)]
+struct TaskDetail {
+    change: TaskChange,
+    by: UserId,
 }
 
 /// An edit of a message that was created before what is kept: the message is gone, and a tombstone stands for it.

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use hallway_protocol::model::Member;
+use hallway_protocol::notification::{Level, QuietHours};
 use hallway_protocol::{Event, EventBody, RoomId, RoomInfo, Seq, StreamId, UserId};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -13,17 +14,21 @@ use super::events;
 use super::tables::{
     MemberRow, RoomRow, find_member, find_room, get, get_u64, history_code, int, kind_code, role_code,
 };
-use super::tables::{get_u64_option, visibility_code};
-use crate::StoreError;
+use super::tables::{from_json, get_u64_option, level_code, level_from, to_json, visibility_code};
+use crate::{HandOutRules, StoreError};
 
 /// A row of `users`; number 0 until it is written.
 #[derive(Debug, Clone, Default)]
 pub(super) struct UserRow {
-    number: i64,
+    pub(super) number: i64,
     first_seq: Seq,
-    last_seq: Seq,
+    pub(super) last_seq: Seq,
     pub(super) room_count: u64,
     oldest_at_ms: Option<u64>,
+    /// Notifications that are not read.
+    pub(super) unread: u64,
+    pub(super) level: Option<Level>,
+    pub(super) quiet: Option<QuietHours>,
     changed: bool,
 }
 
@@ -37,6 +42,7 @@ pub(super) struct Marker {
 pub(super) struct Batch<'a> {
     pub(super) connection: &'a Connection,
     pub(super) at_ms: u64,
+    pub(super) hand_outs: HandOutRules,
     rooms: HashMap<RoomId, (RoomRow, bool)>,
     users: HashMap<UserId, UserRow>,
     members: HashMap<(RoomId, UserId), Option<MemberRow>>,
@@ -44,10 +50,11 @@ pub(super) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(connection: &'a Connection, at_ms: u64) -> Self {
+    pub(super) fn new(connection: &'a Connection, at_ms: u64, hand_outs: HandOutRules) -> Self {
         Self {
             connection,
             at_ms,
+            hand_outs,
             rooms: HashMap::new(),
             users: HashMap::new(),
             members: HashMap::new(),
@@ -128,7 +135,7 @@ impl<'a> Batch<'a> {
     pub(super) fn user(&mut self, user: &UserId) -> Result<&mut UserRow, StoreError> {
         if !self.users.contains_key(user) {
             let mut statement = self.connection.prepare_cached(
-                "SELECT number, first_seq, last_seq, room_count, oldest_at_ms FROM users WHERE id = ?1",
+                "SELECT number, first_seq, last_seq, room_count, oldest_at_ms, unread, level, quiet FROM users WHERE id = ?1",
             )?;
             let mut rows = statement.query([user.as_str()])?;
             let row = match rows.next()? {
@@ -138,6 +145,9 @@ impl<'a> Batch<'a> {
                     last_seq: get_u64(row, 2)?,
                     room_count: get_u64(row, 3)?,
                     oldest_at_ms: get_u64_option(row, 4)?,
+                    unread: get_u64(row, 5)?,
+                    level: get::<Option<i64>>(row, 6)?.map(level_from).transpose()?,
+                    quiet: get::<Option<String>>(row, 7)?.map(|text| from_json(&text)).transpose()?,
                     changed: false,
                 },
                 None => UserRow { first_seq: 1, ..UserRow::default() },
@@ -260,15 +270,19 @@ impl<'a> Batch<'a> {
                 row.oldest_at_ms.map(int)
             ])?;
         }
-        let mut update_user = self
-            .connection
-            .prepare_cached("UPDATE users SET last_seq = ?2, room_count = ?3, oldest_at_ms = ?4 WHERE number = ?1")?;
+        let mut update_user = self.connection.prepare_cached(
+            "UPDATE users SET last_seq = ?2, room_count = ?3, oldest_at_ms = ?4, unread = ?5, level = ?6, quiet = ?7
+                 WHERE number = ?1",
+        )?;
         for row in self.users.values().filter(|row| row.changed) {
             update_user.execute(params![
                 row.number,
                 int(row.last_seq),
                 int(row.room_count),
-                row.oldest_at_ms.map(int)
+                row.oldest_at_ms.map(int),
+                int(row.unread),
+                row.level.map(level_code),
+                row.quiet.as_ref().map(to_json).transpose()?
             ])?;
         }
         let mut set_marker = self.connection.prepare_cached(

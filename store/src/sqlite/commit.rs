@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::batch::{Batch, Marker};
 use super::messages::{self, Place};
+use super::notes::{self, Notified};
 use super::people;
 use super::tables::{int, message_id, visible_from};
 use crate::rules::{self, Invitation, Standing};
@@ -45,11 +46,24 @@ impl From<rusqlite::Error> for Stop {
 pub(super) struct Done {
     pub(super) seq: Seq,
     pub(super) events: Vec<Event>,
+    /// It left a fan-out job.
+    pub(super) fans_out: bool,
 }
 
 impl Done {
     pub(super) fn nothing(seq: Seq) -> Self {
-        Self { seq, events: Vec::new() }
+        Self::of(seq, Vec::new())
+    }
+
+    pub(super) fn of(seq: Seq, events: Vec<Event>) -> Self {
+        Self { seq, events, fans_out: false }
+    }
+
+    /// Adds those who were notified of it.
+    pub(super) fn with(mut self, notified: Notified) -> Self {
+        self.events.extend(notified.events);
+        self.fans_out |= notified.fans_out;
+        self
     }
 }
 
@@ -59,14 +73,18 @@ pub(super) fn apply(batch: &mut Batch<'_>, write: &Write) -> Result<Committed, S
     if let Some(first) = first_result(batch, &key, write)? {
         return Ok(first);
     }
-    let Done { seq, events } = carry_out(batch, &write.actor, &write.action)?;
+    let done = match notes::act(batch, write)? {
+        Some(done) => done,
+        None => carry_out(batch, &write.actor, &write.action)?,
+    };
+    let Done { seq, events, fans_out } = done;
     let id = write.action.object();
     batch
         .connection
         .prepare_cached("INSERT INTO dedupe (key, body_hash, seq, at_ms, id) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![key, write.body_hash, int(seq), int(batch.at_ms), id.map(|id| *id.as_uuid().as_bytes())])?;
     let stream = write.action.stream();
-    Ok(Committed { stream, seq, at_ms: batch.at_ms, id, repeated: false, events, fans_out: false })
+    Ok(Committed { stream, seq, at_ms: batch.at_ms, id, repeated: false, events, fans_out })
 }
 
 /// Half a SHA-256 of stream, sender and nonce; none of them can hold the separator.
@@ -178,7 +196,7 @@ fn carry_out(batch: &mut Batch<'_>, actor: &UserId, action: &Action) -> Result<D
 
 pub(super) fn one(batch: &mut Batch<'_>, room: &RoomId, body: EventBody) -> Result<Done, Stop> {
     let event = batch.append_room(room, body)?;
-    Ok(Done { seq: event.seq, events: vec![event] })
+    Ok(Done::of(event.seq, vec![event]))
 }
 
 fn has_place(batch: &mut Batch<'_>, user: &UserId) -> Result<(), Stop> {
@@ -211,9 +229,9 @@ fn create_room(
     };
     batch.insert_room(info.clone())?;
     let mut events = vec![batch.append_room(room, EventBody::RoomCreated(RoomCreated { info, by: actor.clone() }))?];
-    let Done { seq, events: joined } = join(batch, room, actor, Role::Owner, actor)?;
+    let Done { seq, events: joined, .. } = join(batch, room, actor, Role::Owner, actor)?;
     events.extend(joined);
-    Ok(Done { seq, events })
+    Ok(Done::of(seq, events))
 }
 
 fn open_direct(batch: &mut Batch<'_>, actor: &UserId, room: &RoomId, other: &UserId) -> Result<Done, Stop> {
@@ -239,11 +257,11 @@ fn open_direct(batch: &mut Batch<'_>, actor: &UserId, room: &RoomId, other: &Use
     let mut events = vec![batch.append_room(room, EventBody::RoomCreated(RoomCreated { info, by: actor.clone() }))?];
     let mut last = 0;
     for user in [actor, other] {
-        let Done { seq, events: joined } = join(batch, room, user, Role::Member, actor)?;
+        let Done { seq, events: joined, .. } = join(batch, room, user, Role::Member, actor)?;
         last = seq;
         events.extend(joined);
     }
-    Ok(Done { seq: last, events })
+    Ok(Done::of(last, events))
 }
 
 /// Makes `user` a member; everything before counts as read.
@@ -257,7 +275,7 @@ fn join(batch: &mut Batch<'_>, room: &RoomId, user: &UserId, role: Role, by: &Us
     batch.set_marker(room, user, Marker { seq: event.seq, ordinal });
     batch.user(user)?.room_count += 1;
     let told = tell(batch, room, user, Some(&member), event.seq)?;
-    let mut done = Done { seq: event.seq, events: vec![event, told] };
+    let mut done = Done::of(event.seq, vec![event, told]);
     done.events.extend(people::mute_again(batch, room, user, done.seq)?);
     Ok(done)
 }
@@ -269,7 +287,7 @@ pub(super) fn end_membership(batch: &mut Batch<'_>, room: &RoomId, user: &UserId
     let body = EventBody::MemberRemoved(MemberRemoved { user: user.clone(), by: by.clone() });
     let event = batch.append_room(room, body)?;
     let told = tell(batch, room, user, None, event.seq)?;
-    Ok(Done { seq: event.seq, events: vec![event, told] })
+    Ok(Done::of(event.seq, vec![event, told]))
 }
 
 /// Writes `membership.changed` into the user's own stream.
@@ -314,7 +332,7 @@ fn invite(
             let body = EventBody::MemberUpdated(MemberUpdated { user: user.clone(), role: wanted, by: actor.clone() });
             let event = batch.append_room(room, body)?;
             let told = tell(batch, room, user, Some(&member), event.seq)?;
-            Ok(Done { seq: event.seq, events: vec![event, told] })
+            Ok(Done::of(event.seq, vec![event, told]))
         }
     }
 }

@@ -12,6 +12,7 @@ use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
 
+use super::notes;
 use super::tables::{
     empty_head, find_room, find_stream, from_json, get, get_u64, int, message_columns, message_id, read_message,
     role_code, role_from, to_json,
@@ -99,7 +100,10 @@ fn record(body: &EventBody) -> Result<Record<'_>, StoreError> {
             let kept = (body.muted, body.until_ms, body.room_seq);
             Record { object: name(body.room.as_str()), detail: Some(to_json(&kept)?), ..none }
         }
-        other => return Err(StoreError::Corrupt(format!("{} cannot be kept", other.name()))),
+        other => match notes::event_detail(other)? {
+            Some(detail) => Record { detail: Some(detail), ..none },
+            None => return Err(StoreError::Corrupt(format!("{} cannot be kept", other.name()))),
+        },
     })
 }
 
@@ -184,6 +188,7 @@ fn event(
             EventBody::ReadMarked(ReadMarked { room: object_room(row)?, read_seq, unread })
         }
         kind => act_on_people(kind, row)?
+            .map_or_else(|| notes::event_body(connection, (stream, seq, kind), row, 6), |body| Ok(Some(body)))?
             .ok_or_else(|| StoreError::Corrupt(format!("{stream} has an event of kind {kind} at {seq}")))?,
     };
     Ok(Event { stream: stream.clone(), seq, at_ms, body })

@@ -7,6 +7,7 @@ use rusqlite::params;
 
 use super::batch::{Batch, Marker};
 use super::commit::{Done, Stop, one};
+use super::notes;
 use super::tables::{find_message, int, reactions_to_json, to_json};
 use crate::{Action, REACTIONS_MAX_PER_MESSAGE, Refusal, StoreError};
 
@@ -73,9 +74,9 @@ pub(super) fn send(batch: &mut Batch<'_>, number: i64, actor: &UserId, action: &
         deleted: false,
         reactions: Vec::new(),
     };
-    let done = one(batch, room, EventBody::MessageCreated(MessageCreated { message }))?;
+    let done = one(batch, room, EventBody::MessageCreated(MessageCreated { message: message.clone() }))?;
     batch.set_marker(room, actor, Marker { seq, ordinal });
-    Ok(done)
+    Ok(done.with(notes::of_message(batch, (room, number), &message)?))
 }
 
 pub(super) fn edit(batch: &mut Batch<'_>, place: &Place, actor: &UserId, action: &Action) -> Result<Done, Stop> {

@@ -2,7 +2,8 @@
 //!
 //! One thread owns the writing connection and takes jobs from a bounded queue; a few connections read, each page or list
 //! in one read transaction. Reading order: `tables` (values in columns), `events` (the log), `batch`, `commit` and
-//! `messages` (the writing commands), `reads`, `upkeep`, `life` (lock and epoch), `writer` and `readers` (threads).
+//! `messages` (the writing commands), `notes` (notifications), `outbox` (webhooks), `reads`, `upkeep`, `life` (lock and
+//! epoch), `writer` and `readers` (threads).
 //!
 //! **Invariant:** only the writer's thread writes, and an answer leaves it after COMMIT returned.
 //!
@@ -14,6 +15,8 @@ mod commit;
 mod events;
 mod life;
 mod messages;
+mod notes;
+mod outbox;
 mod people;
 mod readers;
 mod reads;
@@ -35,9 +38,9 @@ use self::writer::Writer;
 use crate::error::Cause;
 use crate::{
     AudienceBatch, AuditPage, AuditQuery, BATCH_MAX_WRITES, BanQuery, BansPage, CommitBatch, ConnectState, Durability,
-    Ending, HeadBatch, HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, MissedQuery,
-    PageBatch, PageRequest, People, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor,
-    Upkeep, Write,
+    Ending, HandOutRules, HeadBatch, HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage,
+    MissedQuery, PageBatch, PageRequest, People, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail,
+    TailCursor, Upkeep, Write,
 };
 
 mod migrations {
@@ -56,6 +59,7 @@ const STATEMENTS_KEPT: usize = 64;
 #[derive(Debug)]
 pub struct SqliteStore {
     directory: PathBuf,
+    hand_outs: HandOutRules,
     writer: Writer,
     readers: Readers,
     /// Held for as long as the store is open; the kernel lets it go when the process dies.
@@ -81,7 +85,15 @@ impl SqliteStore {
         tracing::debug!(%epoch, path = %path.display(), "store opened");
         let readers = Readers::open(&path)?;
         let writer = Writer::start(connection)?;
-        Ok(Self { directory: data_dir.to_owned(), writer, readers, lock: Mutex::new(Some(lock)) })
+        let (directory, hand_outs) = (data_dir.to_owned(), HandOutRules::default());
+        Ok(Self { directory, hand_outs, writer, readers, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// Says whether and when notifications are to be looked at for handing out; without it, never.
+    #[must_use]
+    pub fn with_hand_outs(mut self, rules: HandOutRules) -> Self {
+        self.hand_outs = rules;
+        self
     }
 
     /// Runs a job in a writing transaction of its own.
@@ -155,8 +167,9 @@ impl Log for SqliteStore {
             let message = format!("a batch of {} writes; at most {BATCH_MAX_WRITES} are allowed", batch.len());
             return Err(StoreError::Refused(Cause::from(message)));
         }
+        let hand_outs = self.hand_outs;
         self.write(move |connection| {
-            let mut state = batch::Batch::new(connection, upkeep::now_ms());
+            let mut state = batch::Batch::new(connection, upkeep::now_ms(), hand_outs);
             let mut results = Vec::with_capacity(batch.len());
             for write in &batch {
                 results.push(match commit::apply(&mut state, write) {
@@ -172,8 +185,9 @@ impl Log for SqliteStore {
     }
 
     async fn mark_read(&self, marks: Vec<Mark>) -> Result<MarkBatch, StoreError> {
+        let hand_outs = self.hand_outs;
         self.write(move |connection| {
-            let mut state = batch::Batch::new(connection, upkeep::now_ms());
+            let mut state = batch::Batch::new(connection, upkeep::now_ms(), hand_outs);
             let results = marks.iter().map(|mark| upkeep::mark(&mut state, mark)).collect::<Result<_, _>>()?;
             state.flush()?;
             Ok(MarkBatch { epoch: life::epoch(connection)?, results })
@@ -214,8 +228,14 @@ impl Log for SqliteStore {
 #[async_trait]
 impl Rooms for SqliteStore {
     async fn connect_after(&self, user: &UserId, missed: MissedQuery) -> Result<ConnectState, StoreError> {
-        let user = user.clone();
-        self.readers.run(move |connection| reads::connect(connection, upkeep::now_ms(), &user, &missed)).await
+        let asked = user.clone();
+        let (state, known) =
+            self.readers.run(move |connection| reads::connect(connection, upkeep::now_ms(), &asked, &missed)).await?;
+        if !known {
+            let user = user.clone();
+            self.write(move |connection| people::make_known(connection, &user)).await?;
+        }
+        Ok(state)
     }
 
     async fn room(&self, user: &UserId, room: &RoomId) -> Result<Option<RoomView>, StoreError> {
@@ -250,12 +270,6 @@ impl Rooms for SqliteStore {
 
 #[async_trait]
 impl crate::Tasks for SqliteStore {}
-
-#[async_trait]
-impl crate::Notifications for SqliteStore {}
-
-#[async_trait]
-impl crate::Outbox for SqliteStore {}
 
 #[async_trait]
 impl People for SqliteStore {

@@ -226,7 +226,7 @@ pub(super) fn revoke(batch: &mut Batch<'_>, actor: &UserId, action: &Action) -> 
             .prepare_cached("UPDATE users SET revoked_before_ms = max(revoked_before_ms, ?2) WHERE id = ?1")?
             .execute(params![user.as_str(), int(batch.at_ms)])?;
     }
-    Ok(Done { seq: event.seq, events: vec![event] })
+    Ok(Done::of(event.seq, vec![event]))
 }
 
 pub(super) fn mute(
@@ -329,6 +329,12 @@ fn audit_entry(row: &Row<'_>) -> Result<AuditEntry, StoreError> {
         until_ms: get_u64_option(row, 7)?,
         reason: get(row, 8)?,
     })
+}
+
+/// Notes that there is such a user, so that what is said to everyone reaches them.
+pub(super) fn make_known(connection: &Connection, user: &UserId) -> Result<(), StoreError> {
+    connection.prepare_cached("INSERT OR IGNORE INTO users (id) VALUES (?1)")?.execute([user.as_str()])?;
+    Ok(())
 }
 
 /// Drops one step of what has ended and of what is too old; whether there may be more.

@@ -19,12 +19,13 @@ pub(super) fn head(connection: &Connection, stream: &StreamId) -> Result<StreamH
     Ok(find_stream(connection, stream)?.map_or_else(|| empty_head(stream), |(_, head)| head))
 }
 
+/// What a connecting user needs, and whether they are known.
 pub(super) fn connect(
     connection: &Connection,
     now_ms: u64,
     user: &UserId,
     missed: &MissedQuery,
-) -> Result<ConnectState, StoreError> {
+) -> Result<(ConnectState, bool), StoreError> {
     let mut statement = connection.prepare_cached(concat!(
         "SELECT ",
         room_columns!(),
@@ -57,9 +58,11 @@ pub(super) fn connect(
         .query_row([user.as_str()], |row| row.get(0))
         .optional()?;
     let user = head(connection, &StreamId::User(user.clone()))?;
+    let known = revoked_before_ms.is_some();
     let revoked_before_ms = revoked_before_ms.map_or(0, i64::unsigned_abs);
     let missed = missed_pages(connection, &user, &mine, missed)?;
-    Ok(ConnectState { epoch: life::epoch(connection)?, user, rooms: mine, muted, revoked_before_ms, missed })
+    let epoch = life::epoch(connection)?;
+    Ok((ConnectState { epoch, user, rooms: mine, muted, revoked_before_ms, missed }, known))
 }
 
 /// What is new in the streams that were asked for and are this user's, as far as it fits; those that have little come first.

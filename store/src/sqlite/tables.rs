@@ -1,6 +1,7 @@
 //! How values of the model stand in columns.
 
 use hallway_protocol::model::{Member, Reaction};
+use hallway_protocol::notification::Level;
 use hallway_protocol::{
     History, Message, MessageId, Meta, Role, RoomId, RoomInfo, RoomKind, Seq, StreamId, UserId, Visibility,
 };
@@ -68,8 +69,12 @@ fn text<'row>(row: &'row Row<'_>, column: usize) -> Result<&'row str, StoreError
 
 /// Reads a message id from its 16 bytes.
 pub(super) fn message_id(bytes: &[u8]) -> Result<MessageId, StoreError> {
-    let uuid = Uuid::from_slice(bytes).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-    Ok(MessageId::from_uuid(uuid)?)
+    Ok(MessageId::from_uuid(uuid(bytes)?)?)
+}
+
+/// Reads what an id is made of from its 16 bytes.
+pub(super) fn uuid(bytes: &[u8]) -> Result<Uuid, StoreError> {
+    Uuid::from_slice(bytes).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
 fn corrupt_json(error: serde_json::Error) -> StoreError {
@@ -103,6 +108,7 @@ macro_rules! codes {
 codes!(RoomKind, kind_code, kind_from, Channel = 1, Direct = 2);
 codes!(Visibility, visibility_code, visibility_from, Public = 1, Private = 2);
 codes!(History, history_code, history_from, All = 1, SinceJoin = 2);
+codes!(Level, level_code, level_from, None = 1, Mentions = 2, All = 3);
 codes!(Role, role_code, role_from, Guest = 1, Member = 2, Admin = 3, Owner = 4);
 
 /// A row of `rooms`.

@@ -7,6 +7,7 @@ use hallway_protocol::{EventBody, RoomId, Seq, StreamId, UserId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::batch::{Batch, Marker};
+use super::notes;
 use super::tables::{empty_head, find_stream, get, get_u64, int};
 use crate::{DEDUP_WINDOW_MS, Durability, Mark, MarkResult, StoreError, StreamHead};
 
@@ -114,6 +115,7 @@ pub(super) fn trim(connection: &Connection, stream: &StreamId, keep_from_seq: u6
             .execute(params![number, int(first_seq)])?;
         "UPDATE rooms SET first_seq = ?2, oldest_at_ms = ?3 WHERE number = ?1"
     } else {
+        notes::trim(connection, -number, first_seq)?;
         "UPDATE users SET first_seq = ?2, oldest_at_ms = ?3 WHERE number = ?1"
     };
     connection.prepare_cached(update)?.execute(params![number.abs(), int(first_seq), oldest])?;

@@ -1,4 +1,6 @@
 //! Every statement that the back end runs, by name, so that a test can ask Postgres how it would run each.
+//!
+//! Those on rooms, messages and people stand here, others in a file for each subject.
 
 macro_rules! message_columns {
     () => {
@@ -12,13 +14,20 @@ macro_rules! event_columns {
     () => {
         concat!(
             "e.seq, e.at_ms, e.kind, e.actor, e.message, e.detail::text, \
-             CASE WHEN e.kind IN (1, 2) THEN (SELECT hallway_info_v1(r)::text FROM rooms r WHERE r.id = q.room) END, ",
-            message_columns!()
+             CASE WHEN e.kind IN (1, 2) THEN (SELECT hallway_info_v1(r)::text FROM rooms r WHERE r.id = q.room) \
+                WHEN e.kind IN (20, 21) THEN ( \
+                    SELECT hallway_task_v5(t)::text FROM tasks t WHERE t.room = q.room AND t.id = e.message) \
+                WHEN e.kind = 22 THEN ( \
+                    SELECT json_build_object('comment', hallway_comment_v5(c), 'comment_count', t.comment_count)::text \
+                    FROM task_comments c JOIN tasks t ON t.room = c.room AND t.id = c.task \
+                    WHERE c.room = q.room AND c.id = e.message) END, ",
+            message_columns!(),
+            ", n.notification"
         )
     };
 }
 
-/// The events `e` of each `q(stream, room, after, size)`, with what they show.
+/// The events `e` of each `q(stream, room, user_id, after, size)`, with what they show.
 macro_rules! event_joins {
     () => {
         "LEFT JOIN LATERAL ( \
@@ -26,7 +35,11 @@ macro_rules! event_joins {
             ORDER BY events.seq LIMIT q.size) e ON true \
         LEFT JOIN LATERAL ( \
             SELECT * FROM messages WHERE e.kind IN (7, 8) AND messages.room = q.room AND messages.id = e.message \
-            LIMIT 1) m ON true "
+            LIMIT 1) m ON true \
+        LEFT JOIN LATERAL ( \
+            SELECT hallway_notification_v6(o, t)::text AS notification \
+            FROM notifications o LEFT JOIN notices t ON t.number = o.notice \
+            WHERE e.kind = 24 AND o.user_id = q.user_id AND o.seq = e.seq LIMIT 1) n ON true "
     };
 }
 
@@ -54,17 +67,30 @@ macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
         $($(#[$doc])* pub const $name: &str = $sql;)*
 
-        /// Every statement with its name.
+        /// Every statement of this file with its name.
         pub const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),*];
     };
+}
+
+pub mod notes;
+pub mod tasks;
+
+/// Every statement with its name.
+pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    [ALL, notes::ALL, tasks::ALL].into_iter().flatten().copied()
 }
 
 statements! {
     /// A run of message sends.
     SEND = "SELECT epoch, verdict, seq, ordinal, at_ms, message, left_ms \
             FROM hallway_send_v2($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-    /// A run of other writes.
-    ACT = "SELECT hallway_act_v2($1, $2, $3)::text";
+    /// A run of message sends of which some notify people; last: after how long notifications are first looked at to be handed out.
+    SEND_NOTIFYING = "SELECT epoch, verdict, seq, ordinal, at_ms, message, left_ms, notified \
+            FROM hallway_send_v3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    /// A run of other writes; last: as of sends that notify, or empty.
+    ACT = "SELECT hallway_act_v5($1, $2, $3)::text FROM set_config('hallway.first_look_ms', $4, true)";
+    /// Some writes, all or none.
+    TOGETHER = "SELECT hallway_together_v5($1, $2, $3)::text FROM set_config('hallway.first_look_ms', $4, true)";
     /// Moves read markers.
     MARK_READ = "SELECT hallway_mark_read_v1($1, $2, $3)::text";
 
@@ -132,7 +158,7 @@ statements! {
         placed AS (SELECT seen.*, \
                 sum(last_seq - after) OVER (ORDER BY last_seq - after, ord) - (last_seq - after) AS before \
             FROM seen WHERE last_seq > after), \
-        q AS (SELECT stream, room, after, first_seq, last_seq, before, \
+        q AS (SELECT stream, room, CASE WHEN room IS NULL THEN $1 END AS user_id, after, first_seq, last_seq, before, \
                 least(last_seq - after, $6::bigint - before)::bigint AS size \
             FROM placed WHERE before < $6::bigint), \
         missed AS MATERIALIZED (SELECT q.stream, q.after, q.first_seq AS first, q.last_seq AS last, q.before, e.seq AS number, \
@@ -212,7 +238,7 @@ statements! {
         WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes', 'server_version', 'wal_sync_method', \
             'synchronous_standby_names') ORDER BY name";
     /// Drops a prefix of a stream.
-    TRIM = "SELECT first_seq, last_seq FROM hallway_trim_v1($1, $2, $3, $4)";
+    TRIM = "SELECT first_seq, last_seq FROM hallway_trim_v6($1, $2, $3, $4)";
     /// Streams with events older than a time.
     EXPIRED = "SELECT stream, max(seq) + 1 FROM events WHERE at_ms < $1 GROUP BY stream LIMIT $2";
     /// Turns the partitions of nonces.
