@@ -13,6 +13,7 @@ pub mod fan_out;
 pub mod kit;
 pub mod lists;
 pub mod log;
+pub mod missed;
 pub mod model;
 pub mod notes_kit;
 pub mod notifications;
@@ -26,6 +27,7 @@ pub mod task_kit;
 pub mod task_lists;
 pub mod tasks;
 pub mod together;
+pub mod unread;
 pub mod upkeep;
 
 /// Expands to one `#[tokio::test]` per case.
@@ -68,6 +70,10 @@ macro_rules! store_conformance_suite {
             lists: rooms_are_listed_by_their_ids,
             lists: members_are_listed_by_their_ids,
             lists: connect_is_one_picture_of_everything,
+            missed: what_was_missed_comes_with_the_connect,
+            missed: nothing_comes_of_what_a_user_may_not_see,
+            missed: a_page_begins_where_the_stream_goes_on_for_its_user,
+            missed: what_comes_with_a_connect_is_bounded,
             audiences: a_rooms_audience_is_its_members_while_they_are_few,
             audiences: who_shares_a_room_is_an_acquaintance_and_nobody_else,
             upkeep: trimming_takes_a_prefix_and_says_so,
@@ -124,6 +130,7 @@ macro_rules! store_notifications_suite {
             fan_out: a_dead_nodes_hand_outs_are_taken_over_and_settled_ones_stay_settled,
             fan_out: an_overdue_acknowledgement_is_said_to_be_overdue,
             fan_out: nodes_at_the_same_time_never_claim_the_same_hand_out,
+            unread: unread_counters_follow_a_simple_model,
             outbox: jobs_are_claimed_by_priority_then_by_age_and_only_once,
             outbox: jobs_of_targets_that_are_left_out_wait,
             outbox: claimers_at_the_same_time_never_get_the_same_job,

@@ -43,8 +43,8 @@ use crate::error::Cause;
 use crate::{
     AudienceBatch, AuditPage, AuditQuery, BATCH_MAX_WRITES, BanQuery, BansPage, CommitBatch, ConnectState, Durability,
     Ending, HandOutRules, HeadBatch, HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage,
-    PageBatch, PageRequest, People, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, TOGETHER_MAX_WRITES,
-    Tail, TailCursor, TogetherBatch, Upkeep, Write,
+    MissedQuery, PageBatch, PageRequest, People, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead,
+    TOGETHER_MAX_WRITES, Tail, TailCursor, TogetherBatch, Upkeep, Write,
 };
 
 mod migrations {
@@ -57,7 +57,7 @@ pub const DATABASE_FILE: &str = "hallway.db";
 /// How long a connection waits for a lock inside the database (recovery, checkpoint).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements that a connection keeps prepared.
-const STATEMENTS_KEPT: usize = 64;
+const STATEMENTS_KEPT: usize = 192;
 
 /// A store in a data directory, which belongs to this process alone until it is closed or dropped.
 #[derive(Debug)]
@@ -241,10 +241,10 @@ impl Log for SqliteStore {
 
 #[async_trait]
 impl Rooms for SqliteStore {
-    async fn connect(&self, user: &UserId) -> Result<ConnectState, StoreError> {
+    async fn connect_after(&self, user: &UserId, missed: MissedQuery) -> Result<ConnectState, StoreError> {
         let asked = user.clone();
         let (state, known) =
-            self.readers.run(move |connection| reads::connect(connection, upkeep::now_ms(), &asked)).await?;
+            self.readers.run(move |connection| reads::connect(connection, upkeep::now_ms(), &asked, &missed)).await?;
         if !known {
             let user = user.clone();
             self.write(move |connection| people::make_known(connection, &user)).await?;

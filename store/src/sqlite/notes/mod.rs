@@ -1,8 +1,8 @@
 //! Notifications: a row, an event of the person's stream and their unread counter, in the transaction of what causes them.
 //!
 //! [`notify`] writes them; a cause with more people than [`RECIPIENTS_WITH_CAUSE_MAX`] becomes a job, which `fan_out` carries
-//! out in steps. Reading order: this, `rows` (how they stand in columns), `acts` (the writing commands), `fan_out` (jobs and
-//! due times), `hand_outs` (what is handed to the application, and the diary), `reads` (lists, and what goes at trims).
+//! out in steps. Reading order: this, `rows` (how they stand in columns), `acts` (the writing commands), `fan_out` (jobs),
+//! `due` (due times), `hand_outs` (what is handed to the application, and the diary), `reads` (lists, and what goes at trims).
 //!
 //! **Invariant:** `users.unread` is the number of the person's rows without `read_at_ms`.
 //!
@@ -13,6 +13,8 @@ mod fan_out;
 mod hand_outs;
 mod reads;
 mod rows;
+#[cfg(all(test, feature = "conformance"))]
+mod tests;
 
 use std::collections::BTreeSet;
 
