@@ -18,6 +18,7 @@ async fn fresh() -> (Arc<dyn Store>, Arc<TemporaryPostgres>) {
 }
 
 hallway_store::store_conformance_suite!(fresh);
+hallway_store::store_task_suite!(fresh);
 
 #[tokio::test]
 async fn what_is_sent_is_numbered_without_holes_paged_and_there_at_connect() {

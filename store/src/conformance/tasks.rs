@@ -389,7 +389,7 @@ pub async fn a_deleted_task_is_gone_everywhere(store: Shared) {
     assert!(!format!("{events:?}").contains("secret"), "{events:?}");
     let tombs = events.iter().filter(|event| match &event.body {
         EventBody::TaskCreated(TaskCreated { task }) | EventBody::TaskChanged(TaskChanged { task, .. }) => task.deleted,
-        EventBody::TaskCommented(TaskCommented { comment }) => comment.text.is_empty(),
+        EventBody::TaskCommented(TaskCommented { comment, .. }) => comment.text.is_empty(),
         _ => false,
     });
     assert_eq!(tombs.count(), 3);
@@ -429,7 +429,7 @@ pub async fn comments_come_newest_first_and_are_bounded(store: Shared) {
     let Action::CommentTask { text, mentions, .. } = action else { unreachable!() };
     let first =
         Comment { id: comment_id, task: id, seq: done.seq, sender: bob.clone(), at_ms: done.at_ms, text, mentions };
-    assert_eq!(*only(&done), EventBody::TaskCommented(TaskCommented { comment: first.clone() }));
+    assert_eq!(*only(&done), EventBody::TaskCommented(TaskCommented { comment: first.clone(), comment_count: 1 }));
     let seen = view(&store, ann, room, id).await;
     assert_eq!((seen.comments, seen.older, seen.task.version, seen.task.comment_count), (vec![first], false, 1, 1));
     let more = (1..COMMENTS_MAX_PER_TASK).map(|number| write(ann, comment(room, id, &number.to_string())));
@@ -574,7 +574,7 @@ pub async fn pages_show_tasks_as_they_are_now(store: Shared) {
     assert_eq!(*edited, changed(TaskChange::Edited, ann));
     assert_eq!(*assigned, changed(TaskChange::Assigned, bob));
     let said = view(&store, ann, room, id).await.comments.remove(0);
-    assert_eq!(*commented, EventBody::TaskCommented(TaskCommented { comment: said }));
+    assert_eq!(*commented, EventBody::TaskCommented(TaskCommented { comment: said, comment_count: 1 }));
 }
 
 pub async fn trimming_a_room_keeps_its_tasks(store: Shared) {
