@@ -8,7 +8,7 @@
 //! http        upgrade, health, metrics
 //! session     one connection's life: handshake, command loop, teardown
 //! service     the use cases: the only place where hub, bus, directory and store meet
-//! hub, bus, directory, auth   strangers to each other
+//! hub, bus, directory, auth, outbox   strangers to each other
 //! connection  one connection's outbound side
 //! config, node, sabotage, telemetry, tasks   usable by all
 //! simulation  (tests only) a cluster of the pure cores under a seeded clock, bus and store
@@ -23,6 +23,7 @@ pub mod directory;
 pub mod http;
 pub mod hub;
 pub mod node;
+pub mod outbox;
 pub mod sabotage;
 pub mod server;
 pub mod service;

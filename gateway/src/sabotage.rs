@@ -62,6 +62,16 @@ named! {
         "after_publish_before_acknowledge" AfterPublishBeforeAcknowledge,
         /// It is about to be told to other nodes; its senders may have been answered.
         "before_bus" BeforeBus,
+        /// Notifications were claimed to be looked at for the application, and nothing was decided.
+        "after_hand_out_claim" AfterHandOutClaim,
+        /// They are in the outbox, or settled; nobody was woken.
+        "after_hand_out_settle" AfterHandOutSettle,
+        /// Webhooks were claimed, and none was sent.
+        "after_job_claim" AfterJobClaim,
+        /// A webhook was answered (or failed), and nobody was told.
+        "after_webhook" AfterWebhook,
+        /// What became of it is in the store.
+        "after_job_finish" AfterJobFinish,
     }
 }
 

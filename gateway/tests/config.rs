@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use hallway_gateway::cli::as_toml;
-use hallway_gateway::config::{Config, DEFAULT_TOML, Flags, Limits, Secret, SecretError, StoreUrl};
+use hallway_gateway::config::{Config, DEFAULT_TOML, Flags, Limits, Secret, SecretError, StoreUrl, WebhookConfig};
 
 fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     let mut all = vec![("HOME".to_owned(), "/home/ada".to_owned())];
@@ -268,4 +268,79 @@ fn the_password_of_a_bus_is_never_shown() {
     assert!(config.bus.url.as_ref().is_some_and(|url| url.expose().contains("hunter2") && url.is_tls()));
     let shown = format!("{config:?} {}", as_toml(&config));
     assert!(shown.contains("rediss-sentinel://ada@cache:6379") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn targets_of_webhooks_are_read_checked_and_printed_without_their_secrets() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let (_directory, path) = file(
+        "[auth]\nsecret_file = \"/s\"\n[webhooks.push]\nurl = \"https://push.example/in?key=hunter2\"\nsecret_file = \"/p\"\n\
+         attempts_max = 5\n",
+    );
+    let pairs = [
+        ("HALLWAY__WEBHOOKS__IN_HOUSE__URL", "http://[fd00::1]:8000"),
+        ("HALLWAY__WEBHOOKS__IN_HOUSE__SECRET", secret),
+        ("HALLWAY__WEBHOOKS__IN_HOUSE__ALLOW_PRIVATE", "true"),
+    ];
+    let config = Config::load(&Flags::default(), environment(&pairs), Some(&path)).unwrap();
+    let (push, in_house) = (&config.webhooks["push"], &config.webhooks["in_house"]);
+    let url = push.url.as_ref().unwrap();
+    assert_eq!((url.host(), url.port(), url.path_and_query()), ("push.example", 443, "/in?key=hunter2"));
+    assert_eq!((push.attempts_max, push.timeout_ms, push.allow_private), (5, 10_000, false));
+    let url = in_house.url.as_ref().unwrap();
+    assert_eq!((url.host(), url.port(), url.path_and_query()), ("fd00::1", 8000, "/"));
+    assert!(in_house.allow_private && in_house.load_secret("in_house").is_ok());
+    let printed = format!("{}{config:?}", as_toml(&config));
+    assert!(printed.contains("[webhooks.in_house]") && printed.contains("https://push.example/in"), "{printed}");
+    assert!(!printed.contains("hunter2") && !printed.contains(secret), "{printed}");
+}
+
+#[test]
+fn wrong_targets_of_webhooks_are_told_with_what_to_do_and_without_their_secrets() {
+    let (_directory, path) = file(
+        "[auth]\nsecret_file = \"/s\"\n[webhooks.plain]\nurl = \"http://push.example/\"\n\
+         [webhooks.short]\nurl = \"https://push.example/\"\nsecret = \"hunter2\"\n\
+         [webhooks.known]\nurl = \"https://ada:hunter2@push.example/\"\nsecret_file = \"/p\"\n\
+         [webhooks.many]\nurl = \"https://push.example/\"\nsecret_file = \"/p\"\nattempts_max = 21\nulr = \"hunter2\"\n\
+         [webhooks.Loud]\nurl = \"https://push.example/\"\n",
+    );
+    let told = faults(&Flags::default(), &[], Some(&path));
+    for words in [
+        "webhooks.plain.url begins with http://",
+        "allow_private = true",
+        "webhooks.plain.secret_file is not set, and there is no default secret",
+        "webhooks.short.secret is shorter than 32 bytes",
+        "openssl rand -hex 32",
+        "webhooks.known.url is no URL for webhooks: it holds a user or password",
+        "webhooks.many.attempts_max = 21 attempts is out of range",
+        "webhooks.many.ulr is not a configuration key",
+        "did you mean webhooks.many.url?",
+        "webhooks.Loud.url belongs to a target whose name is none",
+        "hallway.toml, line",
+    ] {
+        assert!(told.contains(words), "{words} in:\n{told}");
+    }
+    assert!(!told.contains("hunter2"), "{told}");
+    assert_eq!(told.matches("webhooks.known").count(), 1, "{told}");
+}
+
+#[test]
+fn every_key_of_a_target_is_documented() {
+    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md")).unwrap();
+    let mut config = Config::default();
+    config.webhooks.insert("push".to_owned(), WebhookConfig::default());
+    let printed = as_toml(&config);
+    let keys: Vec<&str> = printed
+        .lines()
+        .skip_while(|line| *line != "[webhooks.push]")
+        .filter_map(|line| Some(line.split_once(" = ")?.0))
+        .collect();
+    assert_eq!(keys.len(), 7, "{printed}");
+    for key in keys {
+        assert!(document.contains(&format!("| `webhooks.NAME.{key}` |")), "docs/configuration.md misses {key}");
+        assert!(
+            DEFAULT_TOML.contains(&format!("\n# {key} = ")) || key == "secret",
+            "hallway.default.toml misses {key}"
+        );
+    }
 }

@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["config", "node", "tasks"],
     &["telemetry"],
     &["connection", "admission"],
-    &["hub", "bus", "directory", "auth"],
+    &["hub", "bus", "directory", "auth", "outbox"],
     &["service"],
     &["session"],
     &["http"],

@@ -22,8 +22,10 @@ use crate::event::{Event, EventBody};
 use crate::frame::{OkFrame, ServerFrame};
 use crate::position::{Seq, StreamId};
 
+mod bounded;
 mod refused_json;
 
+pub(crate) use bounded::take;
 use refused_json::{diagnose_request, skip_frame};
 
 /// Leads every binary frame.
@@ -172,8 +174,7 @@ pub fn decode_request(codec: Codec, bytes: &[u8]) -> Result<Request, DecodeError
         Codec::Json => serde_json::from_slice(bytes).map_err(|error| diagnose_request(bytes, &error)),
         Codec::Postcard => {
             let (kind, body) = open(bytes)?;
-            let (id, rest) =
-                postcard::take_from_bytes::<u64>(body).map_err(|_| DecodeError::bad_frame("no request id"))?;
+            let (id, rest) = take::<u64>(body).map_err(|_| DecodeError::bad_frame("no request id"))?;
             let with_id = |error: DecodeError| DecodeError { id: Some(id), ..error };
             match Command::read_postcard(kind, rest) {
                 None => {
@@ -253,7 +254,7 @@ fn decode_binary_frame(bytes: &[u8]) -> Result<Received, DecodeError> {
         return Ok(Received::Unknown);
     }
     if kind >= EVENT_KIND_BASE {
-        let ((stream, seq, at_ms), rest) = postcard::take_from_bytes::<(StreamId, Seq, u64)>(body).map_err(broken)?;
+        let ((stream, seq, at_ms), rest) = take::<(StreamId, Seq, u64)>(body).map_err(broken)?;
         return match EventBody::read_postcard(kind - EVENT_KIND_BASE, rest) {
             None => Ok(Received::UnknownEvent { stream, seq }),
             Some(result) => {
@@ -263,7 +264,7 @@ fn decode_binary_frame(bytes: &[u8]) -> Result<Received, DecodeError> {
         };
     }
     if kind >= OK_KIND_BASE {
-        let (id, rest) = postcard::take_from_bytes::<u64>(body).map_err(broken)?;
+        let (id, rest) = take::<u64>(body).map_err(broken)?;
         return match Reply::read_postcard(kind - OK_KIND_BASE, rest) {
             None => Ok(Received::Unknown),
             Some(result) => {
@@ -273,8 +274,8 @@ fn decode_binary_frame(bytes: &[u8]) -> Result<Received, DecodeError> {
         };
     }
     fn read<T: DeserializeOwned>(kind: u16, body: &[u8]) -> Result<T, DecodeError> {
-        let taken = postcard::take_from_bytes::<T>(body)
-            .map_err(|error| DecodeError::bad_frame(format!("frame of kind {kind}: {error}")))?;
+        let taken =
+            take::<T>(body).map_err(|error| DecodeError::bad_frame(format!("frame of kind {kind}: {error}")))?;
         whole(kind, taken)
     }
     let frame = match kind {

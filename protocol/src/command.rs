@@ -83,7 +83,7 @@ macro_rules! commands {
             /// Reads the parameters of a known kind; `None` for a kind that this version does not know.
             pub(crate) fn read_postcard(kind: u16, bytes: &[u8]) -> Option<postcard::Result<(Self, &[u8])>> {
                 match kind {
-                    $($kind => Some(postcard::take_from_bytes::<$params>(bytes).map(|(params, rest)| (Self::$variant(params), rest))),)*
+                    $($kind => Some(crate::codec::take::<$params>(bytes).map(|(params, rest)| (Self::$variant(params), rest))),)*
                     _ => None,
                 }
             }
@@ -103,7 +103,7 @@ macro_rules! commands {
             /// Reads the reply of a known kind; `None` for a kind that this version does not know.
             pub(crate) fn read_postcard(kind: u16, bytes: &[u8]) -> Option<postcard::Result<(Self, &[u8])>> {
                 match kind {
-                    $($kind => Some(postcard::take_from_bytes::<$reply>(bytes).map(|(reply, rest)| (Self::$variant(reply), rest))),)*
+                    $($kind => Some(crate::codec::take::<$reply>(bytes).map(|(reply, rest)| (Self::$variant(reply), rest))),)*
                     _ => None,
                 }
             }

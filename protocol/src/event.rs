@@ -54,7 +54,7 @@ macro_rules! events {
             /// Reads the body of a known kind; `None` for a kind that this version does not know.
             pub(crate) fn read_postcard(kind: u16, bytes: &[u8]) -> Option<postcard::Result<(Self, &[u8])>> {
                 match kind {
-                    $($kind => Some(postcard::take_from_bytes::<$variant>(bytes).map(|(body, rest)| (Self::$variant(body), rest))),)*
+                    $($kind => Some(crate::codec::take::<$variant>(bytes).map(|(body, rest)| (Self::$variant(body), rest))),)*
                     _ => None,
                 }
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hallway_protocol::{Epoch, History, Visibility};
 use hallway_store::conformance::kit::{self, Shared};
+use hallway_store::conformance::notes_kit;
 use hallway_store::sqlite::{DATABASE_FILE, SqliteStore};
 use hallway_store::{Store, StoreError};
 use tempfile::TempDir;
@@ -17,6 +18,15 @@ async fn fresh() -> (Arc<dyn Store>, TempDir) {
 }
 
 hallway_store::store_conformance_suite!(fresh);
+hallway_store::store_task_suite!(fresh);
+
+async fn handing_out() -> (Arc<dyn Store>, TempDir) {
+    let directory = TempDir::new().unwrap();
+    let store = SqliteStore::open(directory.path()).unwrap().with_hand_outs(notes_kit::HAND_OUTS);
+    (Arc::new(store), directory)
+}
+
+hallway_store::store_notifications_suite!(handing_out);
 
 fn open(directory: &Path) -> Shared {
     Arc::new(SqliteStore::open(directory).unwrap())

@@ -17,13 +17,20 @@ impl Scopes {
     pub const WRITE: Self = Self(1 << 2);
     /// `admin`: the token's `sub` acts for the application.
     pub const ADMIN: Self = Self(1 << 3);
+    /// `notify`: notify anybody, as the application's back end.
+    pub const NOTIFY: Self = Self(1 << 4);
     /// All of them.
-    pub const ALL: Self = Self(0b1111);
+    pub const ALL: Self = Self(0b1_1111);
     /// Of a token without a `scope` claim.
     pub const DEFAULT: Self = Self(Self::READ.0 | Self::WRITE.0);
 
-    const WORDS: [(&'static str, Self); 4] =
-        [("rooms:create", Self::ROOMS_CREATE), ("read", Self::READ), ("write", Self::WRITE), ("admin", Self::ADMIN)];
+    const WORDS: [(&'static str, Self); 5] = [
+        ("rooms:create", Self::ROOMS_CREATE),
+        ("read", Self::READ),
+        ("write", Self::WRITE),
+        ("admin", Self::ADMIN),
+        ("notify", Self::NOTIFY),
+    ];
 
     /// Whether all of `wanted` are in it.
     #[must_use]

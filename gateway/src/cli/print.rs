@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use crate::config::{Config, LogFormat};
 
-/// The configuration in force, as a file that would give the same. The password of the store is left out.
+/// The configuration in force, as a file that would give the same. Passwords and secrets are left out.
 #[must_use]
 pub fn as_toml(config: &Config) -> String {
-    let Config { server, store, bus, cluster, auth, retention, log, limits } = config;
+    let Config { server, store, bus, cluster, auth, retention, log, limits, webhooks } = config;
     // A JSON string or list of strings is a TOML one too.
     let text = |value: &str| serde_json::Value::from(value).to_string();
     let optional = |value: &Option<String>| text(value.as_deref().unwrap_or_default());
@@ -65,6 +65,15 @@ pub fn as_toml(config: &Config) -> String {
         for (key, value) in keys {
             let _ = writeln!(out, "{key} = {value}");
         }
+    }
+    for (name, target) in webhooks {
+        let url = target.url.as_ref().map(ToString::to_string).unwrap_or_default();
+        let file = |file: &Option<std::path::PathBuf>| file.as_deref().map_or_else(|| text(""), path);
+        let _ = writeln!(out, "\n[webhooks.{name}]\nurl = {}", text(&url));
+        // A secret that stands in the configuration is not printed.
+        let _ = writeln!(out, "secret = \"\"\nsecret_file = {}", file(&target.secret_file));
+        let _ = writeln!(out, "allow_private = {}\nattempts_max = {}", target.allow_private, target.attempts_max);
+        let _ = writeln!(out, "timeout_ms = {}\ntls_ca_file = {}", target.timeout_ms, file(&target.tls_ca_file));
     }
     out
 }

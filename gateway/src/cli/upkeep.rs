@@ -6,12 +6,14 @@ use hallway_store::Store;
 
 use super::{CliError, as_toml, block_on};
 use crate::config::Config;
+use crate::outbox::Targets;
 
 /// Loading the configuration found no fault; the secret is the one thing left that can be wrong.
 pub(super) fn check_config(config: &Config) -> Result<(), CliError> {
     if config.auth.secret_file.is_some() {
         config.load_secret()?;
     }
+    Targets::open(config).map_err(|error| CliError::Failed(error.to_string()))?;
     let mode = if config.server.dev { "development mode, " } else { "" };
     let store = config.store.url.as_ref().map_or_else(|| "the embedded store".to_owned(), ToString::to_string);
     println!("the configuration is good: {mode}listening on {}, {store}", config.server.listen);

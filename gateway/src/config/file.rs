@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::{Fault, Source};
-use super::keys::Raw;
+use super::keys::{self, Raw};
 
 /// A value that somebody gave for a key.
 #[derive(Debug, Clone)]
@@ -33,8 +33,10 @@ fn walk(path: &Path, text: &str, prefix: &str, table: &DeTable<'_>, given: &mut 
     for (name, value) in table {
         let key = if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
         match value.get_ref() {
-            // Only sections are tables; a deeper one is a value of the wrong type.
-            DeValue::Table(inner) if prefix.is_empty() => walk(path, text, &key, inner, given),
+            // Only sections are tables, and the targets in one of them; a deeper one is a value of the wrong type.
+            DeValue::Table(inner) if prefix.is_empty() || prefix == keys::WEBHOOKS => {
+                walk(path, text, &key, inner, given)
+            }
             other => given.push(Given {
                 key,
                 value: raw(other),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::limits::{LimitRow, Limits};
-use super::{BusUrl, Config, LogFormat, StoreUrl};
+use super::{BusUrl, Config, LogFormat, Secret, StoreUrl, WEBHOOK_TARGETS_MAX, WebhookConfig, WebhookUrl};
 
 /// Longest `bus.channel_prefix`.
 const CHANNEL_PREFIX_MAX_BYTES: usize = 64;
@@ -63,6 +63,30 @@ const KEYS: &[(&str, Set)] = &[
     ("log.format", |config, raw| put(&mut config.log.format, format(raw))),
 ];
 
+/// The section whose keys are targets.
+pub(super) const WEBHOOKS: &str = "webhooks";
+
+type SetWebhook = fn(&mut WebhookConfig, &Raw) -> Result<(), Misfit>;
+
+/// Every key of a target: `webhooks.NAME.KEY`.
+const WEBHOOK_KEYS: &[(&str, SetWebhook)] = &[
+    ("url", |target, raw| put(&mut target.url, webhook_url(raw))),
+    ("secret", |target, raw| put(&mut target.secret, Ok(raw.optional()?.map(Secret::new)))),
+    ("secret_file", |target, raw| put(&mut target.secret_file, Ok(raw.optional()?.map(PathBuf::from)))),
+    ("allow_private", |target, raw| put(&mut target.allow_private, raw.flag())),
+    ("attempts_max", |target, raw| {
+        let attempts = raw.number(1, 20, "attempts")?;
+        put(&mut target.attempts_max, Ok(u32::try_from(attempts).unwrap_or(1)))
+    }),
+    ("timeout_ms", |target, raw| put(&mut target.timeout_ms, raw.number(100, 60_000, "milliseconds"))),
+    ("tls_ca_file", |target, raw| put(&mut target.tls_ca_file, Ok(raw.optional()?.map(PathBuf::from)))),
+];
+
+/// The keys of a target, for documents.
+pub(super) fn webhook_names(target: &str) -> impl Iterator<Item = String> {
+    WEBHOOK_KEYS.iter().map(move |(key, _)| format!("{WEBHOOKS}.{target}.{key}"))
+}
+
 /// Every key, limits included.
 pub(super) fn names() -> impl Iterator<Item = String> {
     KEYS.iter()
@@ -72,7 +96,8 @@ pub(super) fn names() -> impl Iterator<Item = String> {
 
 /// Whether a value of this key must not be shown.
 pub(super) fn is_secret(key: &str) -> bool {
-    key == "store.url" || key == "bus.url"
+    let is_of_target = |key: &str| key.ends_with(".secret") || key.ends_with(".url");
+    key == "store.url" || key == "bus.url" || key.starts_with("webhooks.") && is_of_target(key)
 }
 
 /// Sets a key; `None` when there is no such key.
@@ -80,10 +105,27 @@ pub(super) fn set(config: &mut Config, key: &str, raw: &Raw) -> Option<Result<()
     if let Some((_, set)) = KEYS.iter().find(|(name, _)| *name == key) {
         return Some(set(config, raw));
     }
+    if let Some((name, key)) = key.strip_prefix("webhooks.").and_then(|rest| rest.split_once('.')) {
+        let (_, set) = WEBHOOK_KEYS.iter().find(|(known, _)| *known == key)?;
+        return Some(set_webhook(config, name, *set, raw));
+    }
     let name = key.strip_prefix("limits.")?;
     let row: &LimitRow = Limits::TABLE.iter().find(|row| row.name == name)?;
     let slot = config.limits.slot(name)?;
     Some(put(slot, raw.number(row.min, row.max, row.unit)))
+}
+
+fn set_webhook(config: &mut Config, name: &str, set: SetWebhook, raw: &Raw) -> Result<(), Misfit> {
+    if !super::webhooks::is_name(name) {
+        return Err(misfit(
+            "belongs to a target whose name is none",
+            "call it by 1 to 32 of a-z 0-9 - _ (one in a row)",
+        ));
+    }
+    if !config.webhooks.contains_key(name) && config.webhooks.len() >= WEBHOOK_TARGETS_MAX {
+        return Err(misfit("is one target too many", format!("configure at most {WEBHOOK_TARGETS_MAX}")));
+    }
+    set(config.webhooks.entry(name.to_owned()).or_default(), raw)
 }
 
 fn put<T>(slot: &mut T, value: Result<T, Misfit>) -> Result<(), Misfit> {
@@ -166,6 +208,13 @@ fn bus_url(raw: &Raw) -> Result<Option<BusUrl>, Misfit> {
     BusUrl::parse(&text)
         .map(Some)
         .map_err(|problem| misfit(format!("is not the URL of a bus: {problem}"), "example: redis://user@cache:6379"))
+}
+
+fn webhook_url(raw: &Raw) -> Result<Option<WebhookUrl>, Misfit> {
+    let Some(text) = raw.optional()? else { return Ok(None) };
+    WebhookUrl::parse(&text).map(Some).map_err(|problem| {
+        misfit(format!("is no URL for webhooks: {problem}"), "example: https://app.example.com/hallway")
+    })
 }
 
 /// Bytes that are no pattern and no separator to any server.

@@ -219,4 +219,44 @@ limits! {
     drain_reconnects_per_second: "connections per second" = 1000 in 1..=1000000,
         reached: "clients are told to come back later, up to 30 seconds", metric: "hallway_drained_total",
         test: "clients_of_a_drain_are_sent_back_spread_over_their_number";
+    /// People whose notifications leave a node together, at most.
+    notification_batch_recipients_max: "people" = 50 in 1..=10000,
+        reached: "the batch leaves at once", metric: "hallway_notification_batch_recipients",
+        test: "notifications_leave_together_and_at_once_when_a_batch_is_full";
+    /// Time that a notification waits for others; urgent ones do not.
+    notification_batch_wait_ms: "milliseconds" = 50 in 0..=5000,
+        reached: "the batch leaves as it is", metric: "hallway_notification_batch_wait_seconds",
+        test: "a_notification_waits_for_others_and_an_urgent_one_for_nobody";
+    /// How often a node looks for fan-out jobs that nobody told it of: those of a node that died.
+    fan_out_poll_ms: "milliseconds" = 1000 in 10..=60000,
+        reached: "it looks", metric: "hallway_work_steps_total",
+        test: "a_fan_out_that_a_dead_node_left_behind_is_finished";
+    /// How often a node looks for due times that have come.
+    due_poll_ms: "milliseconds" = 1000 in 10..=60000,
+        reached: "it looks", metric: "hallway_work_steps_total",
+        test: "a_due_time_is_told_once";
+    /// Webhooks that one node delivers at a time.
+    webhooks_in_flight_max: "webhooks" = 10 in 1..=1000,
+        reached: "the next ones wait in the store", metric: "hallway_webhooks_in_flight",
+        test: "no_more_webhooks_are_under_way_than_there_are_places";
+    /// Time to resolve a target's name, to connect and to agree on TLS.
+    webhook_connect_timeout_ms: "milliseconds" = 3000 in 10..=60000,
+        reached: "the attempt failed", metric: "hallway_webhooks_total",
+        test: "a_target_that_takes_no_connection_in_time_fails";
+    /// Bytes of a target's answer that are read.
+    webhook_response_max_bytes: "bytes" = 65536 in 0..=16777216,
+        reached: "the connection is closed; the status counts", metric: "hallway_webhooks_total",
+        test: "an_endless_answer_is_not_read_to_its_end";
+    /// Time after which a failed webhook is tried again; each further time twice as long, and up to half as much more by chance.
+    webhook_retry_ms: "milliseconds" = 2000 in 10..=300000,
+        reached: "it is ready again", metric: "hallway_webhooks_total",
+        test: "a_webhook_that_fails_is_tried_again_and_in_the_end_dead";
+    /// Failures in a row after which a target is left alone.
+    webhook_failures_max: "failures" = 5 in 1..=1000,
+        reached: "its webhooks wait in the store", metric: "hallway_webhook_targets_resting",
+        test: "a_target_that_fails_is_left_alone_and_tried_with_one";
+    /// How long it is left alone.
+    webhook_rest_ms: "milliseconds" = 30000 in 10..=3600000,
+        reached: "it is tried with one webhook", metric: "hallway_webhook_targets_resting",
+        test: "a_target_that_fails_is_left_alone_and_tried_with_one";
 }

@@ -144,7 +144,11 @@ impl Layers {
     fn environment(&mut self, environment: &BTreeMap<String, String>) {
         for (name, value) in environment {
             if let Some(rest) = name.strip_prefix(ENV_PREFIX) {
-                let key = rest.to_ascii_lowercase().replacen("__", ".", 1);
+                let mut key = rest.to_ascii_lowercase().replacen("__", ".", 1);
+                if key.starts_with("webhooks.") {
+                    // HALLWAY__WEBHOOKS__PUSH__URL
+                    key = key.replacen("__", ".", 1);
+                }
                 self.set(Given { key, value: Raw::Word(value.clone()), source: Source::Env(name.clone()) });
             }
         }
@@ -198,6 +202,15 @@ impl Layers {
     fn check(&mut self) {
         self.check_development_mode();
         self.check_cluster();
+        for (name, target) in self.config.webhooks.clone() {
+            for (key, problem, advice) in target.faults(&name) {
+                // A value that was refused is told once.
+                if !self.faults.iter().any(|fault| fault.problem.starts_with(&key)) {
+                    let source = self.source(&key);
+                    self.fault(problem, source, advice);
+                }
+            }
+        }
         if self.config.server.listen == self.config.server.admin_listen && self.config.server.listen.port() != 0 {
             let problem = format!("server.admin_listen = {} is server.listen too", self.config.server.admin_listen);
             let source = self.source("server.admin_listen");
@@ -294,7 +307,9 @@ impl Layers {
 /// The nearest key that exists, written as this source would write it.
 fn did_you_mean(key: &str, source: &Source) -> String {
     let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let target = key.strip_prefix("webhooks.").and_then(|rest| rest.split('.').next()).unwrap_or("NAME");
     let nearest = keys::names()
+        .chain(keys::webhook_names(target))
         .map(|name| {
             // A right key in the wrong section is as near as a small slip.
             let whole = strsim::jaro_winkler(&name, key);
@@ -306,7 +321,7 @@ fn did_you_mean(key: &str, source: &Source) -> String {
     match nearest {
         Some((_, _, name)) => {
             let written = match source {
-                Source::Env(_) => format!("{ENV_PREFIX}{}", name.replacen('.', "__", 1).to_ascii_uppercase()),
+                Source::Env(_) => format!("{ENV_PREFIX}{}", name.replace('.', "__").to_ascii_uppercase()),
                 _ => name,
             };
             format!("did you mean {written}?")

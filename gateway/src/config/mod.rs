@@ -6,7 +6,7 @@
 //! Reading order: the structs below, `keys` (one row per key), `load` (layers and checks), `fault`, [`Secret`].
 //!
 //! **Invariant:** loading reads the configuration file and nothing else; secrets are read (or made) by
-//! [`Config::load_secret`] only.
+//! [`Config::load_secret`] and its kin only.
 //!
 //! **Invariant:** nothing here prints a secret, or the password of a store or a bus.
 
@@ -17,7 +17,9 @@ mod keys;
 pub mod limits;
 mod load;
 mod secret;
+mod webhooks;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -26,6 +28,7 @@ pub use fault::{ConfigErrors, Fault, Source};
 pub use limits::Limits;
 pub use load::Flags;
 pub use secret::{DEV_SECRET_FILE, SECRET_MIN_BYTES, Secret, SecretError, StoreUrl, read_secret_file};
+pub use webhooks::{WEBHOOK_TARGETS_MAX, WebhookConfig, WebhookUrl};
 
 /// The defaults, as a file with a comment for every key.
 pub const DEFAULT_TOML: &str = include_str!("../../hallway.default.toml");
@@ -41,6 +44,8 @@ pub struct Config {
     pub retention: RetentionConfig,
     pub log: LogConfig,
     pub limits: Limits,
+    /// Targets by their names.
+    pub webhooks: BTreeMap<String, WebhookConfig>,
 }
 
 /// Where the node listens and keeps its files.

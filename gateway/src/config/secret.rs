@@ -122,6 +122,14 @@ pub enum SecretError {
         "cluster.secret_file is not set; set it to a file with at least {SECRET_MIN_BYTES} random bytes, or use --dev"
     )]
     MissingCluster,
+    #[error("webhooks.{name}.secret_file: {cause}")]
+    Webhook {
+        name: String,
+        #[source]
+        cause: Box<SecretError>,
+    },
+    #[error("webhooks.{name} has neither secret nor secret_file; set one, of at least {SECRET_MIN_BYTES} random bytes")]
+    MissingWebhook { name: String },
     #[error("the operating system gives no randomness: {0}")]
     Randomness(String),
 }
@@ -135,8 +143,8 @@ pub fn read_secret_file(path: &Path) -> Result<Secret, SecretError> {
         path: path.to_owned(),
         doing: "read",
         cause,
-        advice: "set auth.secret_file (--secret-file) or cluster.secret_file (--cluster-secret-file) to a file that exists \
-                 and that this user may read",
+        advice: "set auth.secret_file (--secret-file), cluster.secret_file (--cluster-secret-file) or a webhook's secret_file \
+                 to a file that exists and that this user may read",
     })?;
     let length = bytes.trim_ascii_end().len();
     if !(SECRET_MIN_BYTES..=SECRET_MAX_BYTES).contains(&length) {

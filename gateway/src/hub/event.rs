@@ -1,6 +1,8 @@
 //! A committed event on its way to many readers.
 
-use hallway_protocol::{Event, EventBody, Seq, ServerFrame, StreamId, UserId};
+use hallway_protocol::notification::Notification;
+use hallway_protocol::task::Task;
+use hallway_protocol::{Event, EventBody, Message, Seq, ServerFrame, StreamId, UserId};
 
 use crate::connection::Encoded;
 use crate::sabotage::{Mutant, is_on};
@@ -75,11 +77,35 @@ fn variable_bytes(body: &EventBody) -> usize {
     match body {
         EventBody::MessageCreated(created) => message_bytes(&created.message),
         EventBody::MessageEdited(edited) => message_bytes(&edited.message),
+        EventBody::TaskCreated(created) => task_bytes(&created.task),
+        EventBody::TaskChanged(changed) => task_bytes(&changed.task),
+        EventBody::TaskCommented(commented) => {
+            held_bytes(commented.comment.text.len() + ID_BYTES * commented.comment.mentions.len())
+        }
+        EventBody::NotificationCreated(created) => {
+            let Notification { title, text, data, .. } = &created.notification;
+            let said = title.as_ref().map_or(0, String::len) + text.as_ref().map_or(0, String::len);
+            held_bytes(said + data.as_ref().map_or(0, |data| data.as_json().len()))
+        }
         _ => 64,
     }
 }
 
-fn message_bytes(message: &hallway_protocol::Message) -> usize {
-    // Counted three times: the struct, and one encoding in each codec.
-    3 * (message.text.len() + message.meta.as_ref().map_or(0, |meta| meta.as_json().len()) + 128)
+/// About what an id takes in an encoding.
+const ID_BYTES: usize = 40;
+
+fn message_bytes(message: &Message) -> usize {
+    held_bytes(message.text.len() + message.meta.as_ref().map_or(0, |meta| meta.as_json().len()))
+}
+
+fn task_bytes(task: &Task) -> usize {
+    let meta_bytes = task.meta.as_ref().map_or(0, |meta| meta.as_json().len());
+    held_bytes(
+        task.title.len() + task.text.len() + meta_bytes + ID_BYTES * (task.assignees.len() + task.waits_on.len()),
+    )
+}
+
+/// Counted three times: the struct, and one encoding in each codec.
+fn held_bytes(said_bytes: usize) -> usize {
+    3 * (said_bytes + 128)
 }

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hallway_protocol::event::MessageCreated;
-use hallway_protocol::event::MessageEdited;
-use hallway_protocol::{Event, EventBody, Message, MessageId, Seq, ServerFrame};
+use hallway_protocol::event::{MessageCreated, MessageEdited, TaskChanged, TaskCommented, TaskCreated};
+use hallway_protocol::task::{Comment, Task};
+use hallway_protocol::{Event, EventBody, Message, Seq, ServerFrame};
 
 use super::LiveEvent;
 use crate::telemetry::metrics::Metrics;
@@ -65,8 +65,8 @@ impl Ring {
             inner.events.clear();
             inner.bytes = 0;
         }
-        if let Some(EventBody::MessageDeleted(deleted)) = event.body() {
-            forget_content(inner, deleted.id);
+        if let Some(deletion @ (EventBody::MessageDeleted(_) | EventBody::TaskDeleted(_))) = event.body() {
+            forget_content(inner, deletion);
         }
         inner.bytes += event.size_bytes();
         inner.events.push_back(Arc::clone(event));
@@ -77,6 +77,17 @@ impl Ring {
             }
         }
         metrics.ring_bytes.add(inner.bytes as i64 - before as i64);
+    }
+
+    /// Whether events `from..=to` are all here.
+    #[must_use]
+    pub fn covers(&self, from: Seq, to: Seq) -> bool {
+        let inner = self.inner();
+        let events = inner.as_ref().map(|inner| &inner.events);
+        events.is_some_and(|events| match (events.front(), events.back()) {
+            (Some(first), Some(last)) => first.seq() <= from && from <= to && to <= last.seq(),
+            _ => false,
+        })
     }
 
     /// Events `from..=to`, when all of them are here.
@@ -102,22 +113,56 @@ impl Drop for Ring {
     }
 }
 
-/// Replaces what a deleted message's events said by its tombstone: deleted text is gone from memory too.
-fn forget_content(inner: &mut Inner, id: MessageId) {
+/// Replaces what the events of a deleted message or task said by its tombstone: deleted text is gone from memory too.
+fn forget_content(inner: &mut Inner, deletion: &EventBody) {
     for slot in &mut inner.events {
         let ServerFrame::Event(event) = slot.frame().content() else { continue };
-        let body = match &event.body {
-            EventBody::MessageCreated(created) if created.message.id == id => {
-                EventBody::MessageCreated(MessageCreated { message: tombstone(&created.message) })
-            }
-            EventBody::MessageEdited(edited) if edited.message.id == id => {
-                EventBody::MessageEdited(MessageEdited { message: tombstone(&edited.message) })
-            }
-            _ => continue,
-        };
+        let Some(body) = forgotten(&event.body, deletion) else { continue };
         let replaced = LiveEvent::new(Event { body, ..event.clone() });
         inner.bytes = inner.bytes.saturating_sub(slot.size_bytes()) + replaced.size_bytes();
         *slot = Arc::new(replaced);
+    }
+}
+
+/// What is left of an event after a deletion; `None`: it is about something else.
+fn forgotten(body: &EventBody, deletion: &EventBody) -> Option<EventBody> {
+    Some(match (deletion, body) {
+        (EventBody::MessageDeleted(deleted), EventBody::MessageCreated(created))
+            if created.message.id == deleted.id =>
+        {
+            EventBody::MessageCreated(MessageCreated { message: tombstone(&created.message) })
+        }
+        (EventBody::MessageDeleted(deleted), EventBody::MessageEdited(edited)) if edited.message.id == deleted.id => {
+            EventBody::MessageEdited(MessageEdited { message: tombstone(&edited.message) })
+        }
+        (EventBody::TaskDeleted(deleted), EventBody::TaskCreated(created)) if created.task.id == deleted.id => {
+            EventBody::TaskCreated(TaskCreated { task: task_tombstone(&created.task, deleted.version) })
+        }
+        (EventBody::TaskDeleted(deleted), EventBody::TaskChanged(changed)) if changed.task.id == deleted.id => {
+            let task = task_tombstone(&changed.task, deleted.version);
+            EventBody::TaskChanged(TaskChanged { task, ..changed.clone() })
+        }
+        (EventBody::TaskDeleted(deleted), EventBody::TaskCommented(commented))
+            if commented.comment.task == deleted.id =>
+        {
+            let comment = Comment { text: String::new(), mentions: Vec::new(), ..commented.comment.clone() };
+            EventBody::TaskCommented(TaskCommented { comment, ..commented.clone() })
+        }
+        _ => return None,
+    })
+}
+
+fn task_tombstone(task: &Task, version: u32) -> Task {
+    Task {
+        title: String::new(),
+        text: String::new(),
+        assignees: Vec::new(),
+        waits_on: Vec::new(),
+        due_at_ms: None,
+        meta: None,
+        deleted: true,
+        version,
+        ..task.clone()
     }
 }
 
@@ -137,7 +182,7 @@ fn tombstone(message: &Message) -> Message {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test panics")]
     use hallway_protocol::codec::Codec;
-    use hallway_protocol::{StreamId, UserId};
+    use hallway_protocol::{MessageId, StreamId, UserId};
 
     use super::*;
 

@@ -1,27 +1,35 @@
 //! The use cases: the only place where hub, bus, directory and store meet. Knows no socket.
 //!
-//! `command` answers one command of an identified person, with `people` for acts on people. Writes go through `writer` (group
-//! commit, then publish, then acknowledge), reads of the log through `reader` (what many want at once is read once), a hello or sync through `sync`
-//! (plan in `sync_plan`, pure), read markers through `marks`, who is there through `presence`. `tail` probes the store and
-//! follows what it committed (when to ask what is decided in `tail/plan`, pure), `upkeep` trims it. `cluster` is the way to
-//! the other nodes.
+//! `command` answers one command of an identified person: `writes` and `reads`, with `people` for acts on people, `tasks`,
+//! `notifications`, `actions` (several at once) and `resolve` (what people say, turned into ids). Writes go through `writer` (group
+//! commit, then publish, then acknowledge), reads of the log through `reader` (what many want at once is read once), a hello or
+//! sync through `sync` (plan in `sync_plan`, pure), read markers through `marks`, who is there through `presence`. `publisher` is
+//! where all that was committed goes; there notifications wait for one another for a moment. `tail` probes the store and follows
+//! what it committed (when to ask what is decided in `tail/plan`, pure), `upkeep` trims it. `cluster` is the way to the other
+//! nodes.
 //!
 //! **Invariant:** persist, then publish, then acknowledge; a publisher that hangs up takes nothing along.
 
+mod actions;
 mod answers;
 pub mod cluster;
 mod command;
 mod marks;
-mod parking;
+mod notifications;
 mod people;
 mod presence;
+mod publisher;
 mod reader;
+mod reads;
+mod resolve;
 mod rooms;
 mod sync;
 mod sync_plan;
 mod tail;
+mod tasks;
 mod upkeep;
 mod writer;
+mod writes;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -29,7 +37,7 @@ use std::sync::atomic::AtomicBool;
 use hallway_store::Store;
 
 use crate::config::Limits;
-use crate::hub::{Hub, LiveEvent};
+use crate::hub::Hub;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
@@ -38,11 +46,12 @@ pub use command::{Actor, Answer};
 pub use reader::PageReader;
 pub use sync::SyncStart;
 #[cfg(test)]
-pub(crate) use sync::attaches;
+pub(crate) use sync::{Missed, attaches, resumed, settle};
 pub use upkeep::Readiness;
 
 use marks::Marks;
 use presence::Presence;
+use publisher::Publisher;
 use writer::Writer;
 
 /// The use cases of one node. Cheap to clone.
@@ -55,6 +64,7 @@ struct Inner {
     store: Arc<dyn Store>,
     hub: Hub,
     cluster: Cluster,
+    publisher: Publisher,
     writer: Writer,
     marks: Marks,
     presence: Presence,
@@ -77,14 +87,15 @@ impl Service {
     ) -> Self {
         hub.name_node(cluster.node());
         people::answer_others(&cluster, &hub);
-        let publisher = Publisher { hub: hub.clone(), cluster: cluster.clone() };
+        let publisher = Publisher::start(hub.clone(), cluster.clone(), &limits, Arc::clone(&metrics), tasks);
+        publisher.work.start(&store, &publisher, &limits, &metrics, tasks);
         let writer = Writer::start(Arc::clone(&store), publisher.clone(), &limits, Arc::clone(&metrics), tasks);
-        let marks = Marks::start(Arc::clone(&store), publisher, &limits, tasks);
+        let marks = Marks::start(Arc::clone(&store), publisher.clone(), &limits, tasks);
         let (near, memory) = (cluster.clone(), Arc::clone(&store));
         let presence = Presence::start(near, memory, hub.clone(), &limits, Arc::clone(&metrics), tasks);
         let store_up = Arc::new(AtomicBool::new(true));
         metrics.store_up.set(1);
-        let inner = Inner { store, hub, cluster, writer, marks, presence, limits, metrics, store_up };
+        let inner = Inner { store, hub, cluster, publisher, writer, marks, presence, limits, metrics, store_up };
         Self { inner: Arc::new(inner) }
     }
 
@@ -119,24 +130,5 @@ impl Service {
             store_up: self.inner.store_up.load(std::sync::atomic::Ordering::Relaxed),
             bus_up: self.inner.cluster.bus_up().unwrap_or(true),
         }
-    }
-}
-
-/// Where what was committed goes: to the hub of this node first, then to the others.
-#[derive(Clone)]
-struct Publisher {
-    hub: Hub,
-    cluster: Cluster,
-}
-
-impl Publisher {
-    /// Hands over what was committed. Waits for room in the owners' inboxes, and for nothing of the cluster.
-    async fn publish(&self, events: Vec<Arc<LiveEvent>>) {
-        if self.cluster.is_alone() {
-            self.hub.publish(events).await;
-            return;
-        }
-        self.hub.publish(events.clone()).await;
-        self.cluster.publish(events);
     }
 }

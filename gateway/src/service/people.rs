@@ -13,7 +13,9 @@ use hallway_protocol::{Command, ErrorBody, ErrorCode, Nonce, Reply, RoomId, Sess
 use hallway_store::{Action, AuditQuery, BanQuery, Refusal};
 
 use super::cluster::{Answerer, Cluster, topic};
-use super::command::{Actor, Answer, ToReply, bad_cursor, failed, later, text_cursor};
+use super::command::{Actor, Answer, later};
+use super::reads::{bad_cursor, failed, text_cursor};
+use super::writes::ToReply;
 use super::{Service, answers};
 use crate::auth::{Scopes, now_ms};
 use crate::hub::{Connection, Hub, MuteHeard};

@@ -116,7 +116,11 @@ impl Requests {
         self.bad_frames = 0;
         metrics.requests.add(&request.command);
         let id = request.id;
-        if let Err(wait) = self.rate.take(now) {
+        let count = match &request.command {
+            Command::Actions(actions) => actions.actions.len().max(1),
+            _ => 1,
+        };
+        if let Err(wait) = self.rate.take(count, now) {
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
             let error =
                 ErrorBody::new(ErrorCode::RateLimited, "too many requests on this connection: wait, then repeat");
@@ -142,7 +146,8 @@ impl Requests {
             Command::Sync(sync) => {
                 let user = self.actor.connection.user.clone();
                 self.push_in_flight(Box::pin(async move {
-                    let outcome = Outcome::Sync(service.connect(&user).await, Box::new(sync));
+                    let start = service.connect(&user, &sync.positions, sync.limit).await;
+                    let outcome = Outcome::Sync(start, Box::new(sync));
                     Finished { id, begun, outcome }
                 }));
             }
@@ -171,7 +176,7 @@ impl Requests {
                 replies.send(&ServerFrame::SyncBegin(SyncBegin { epoch }));
                 // From here on the lane may send what the bracket opens.
                 replies.leave();
-                self.sessions.service.again(&self.actor.connection, &start, &sync.positions, sync.limit);
+                self.sessions.service.again(&self.actor.connection, start, &sync.positions, sync.limit);
             }
         }
         if self.in_flight_count() == 0

@@ -1,6 +1,7 @@
 //! Which values a label can take: fixed sets, so that the number of time series is bounded.
 
 use hallway_protocol::frame::ResetReason;
+use hallway_protocol::notification::NotificationKind;
 use hallway_protocol::{CloseCode, Command, ErrorCode};
 
 /// One value of a label.
@@ -176,6 +177,71 @@ label! {
         Clean "clean",
         /// Its client did not take the goodbye, or the deadline came first.
         Forced "forced",
+    }
+}
+
+label! {
+    /// What an attempt to deliver a webhook came to.
+    WebhookOutcome "outcome" {
+        /// The target took it.
+        Delivered "delivered",
+        /// It is tried again.
+        Failed "failed",
+        /// It was given up: the last attempt, or nothing that a repetition could change.
+        Dead "dead",
+    }
+}
+
+label! {
+    /// What became of a notification that was looked at for the application.
+    HandOutLabel "fate" {
+        /// It is in a webhook.
+        HandedOut "handed_out",
+        /// There was no need.
+        Settled "settled",
+        /// It is looked at again later.
+        Again "again",
+    }
+}
+
+label! {
+    /// Work that waits in the store and that nobody asks for.
+    WorkLabel "work" {
+        /// Notifications of many people.
+        FanOut "fan_out",
+        /// Due times of tasks that have come.
+        Due "due",
+    }
+}
+
+impl WorkLabel {
+    /// Its word, for logs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Self::values()[self.index()]
+    }
+}
+
+/// The kind of a notification; those of a later version are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotificationLabel(usize);
+
+impl From<&NotificationKind> for NotificationLabel {
+    fn from(kind: &NotificationKind) -> Self {
+        let known = NotificationKind::KNOWN;
+        Self(known.iter().position(|known| known == kind).unwrap_or(known.len()))
+    }
+}
+
+impl Label for NotificationLabel {
+    const NAME: &'static str = "kind";
+
+    fn values() -> Vec<&'static str> {
+        NotificationKind::KNOWN.iter().map(NotificationKind::as_str).chain(["other"]).collect()
+    }
+
+    fn index(self) -> usize {
+        self.0
     }
 }
 

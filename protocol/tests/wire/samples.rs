@@ -18,8 +18,11 @@ use hallway_protocol::model::{
 use hallway_protocol::position::{Position, SEQ_MAX, StreamId};
 use hallway_protocol::{Epoch, MessageId, Meta, Nonce, RoomId, UserId};
 
+mod actions;
 mod commands;
+mod notifications;
 mod people;
+mod tasks;
 
 use commands::commands;
 
@@ -198,6 +201,9 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
         ("", Reply::MessageReact(committed())),
     ]);
     all.extend(people::replies());
+    all.extend(tasks::replies());
+    all.extend(notifications::replies());
+    all.extend(actions::replies());
     all
 }
 
@@ -254,6 +260,8 @@ pub(crate) fn events() -> Vec<(&'static str, EventBody)> {
         ("", EventBody::ReadMarked(ReadMarked { room: room(), read_seq: 3, unread: 4 })),
     ];
     all.extend(people::events());
+    all.extend(tasks::events());
+    all.extend(notifications::events());
     all
 }
 
@@ -274,7 +282,13 @@ fn stream_of(body: &EventBody) -> StreamId {
         | EventBody::ReadMarked(_)
         | EventBody::SessionRevoked(_)
         | EventBody::UserRevoked(_)
-        | EventBody::MuteChanged(_) => StreamId::User(user("ben")),
+        | EventBody::MuteChanged(_)
+        | EventBody::NotificationCreated(_)
+        | EventBody::NotificationsRead(_)
+        | EventBody::NotificationAcknowledged(_)
+        | EventBody::PreferenceChanged(_)
+        | EventBody::QuietChanged(_)
+        | EventBody::ProfileChanged(_) => StreamId::User(user("ben")),
         _ => room_stream(),
     }
 }

@@ -13,7 +13,7 @@ use hallway_protocol::frame::{
 };
 use hallway_protocol::model::{History, Member, Message, MyRoom, Reaction, Role, RoomInfo, RoomKind, Visibility};
 use hallway_protocol::position::{Position, StreamId};
-use hallway_protocol::{Epoch, MessageId, Meta, Nonce, RoomId, UserId};
+use hallway_protocol::{Epoch, MessageId, Meta, Nonce, ObjectId, RoomId, UserId};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -21,8 +21,11 @@ use proptest::sample::select;
 
 use crate::samples::RESET_REASONS;
 
+mod actions;
+mod notifications;
 mod people;
 mod requests;
+mod tasks;
 
 pub(crate) use requests::request;
 
@@ -62,6 +65,11 @@ fn message_id() -> impl Strategy<Value = MessageId> {
         let hex = format!("{bits:032x}");
         format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]).parse().unwrap()
     })
+}
+
+/// An id of whatever may be named so.
+fn object<T: From<ObjectId> + std::fmt::Debug>() -> impl Strategy<Value = T> {
+    message_id().prop_map(|id| ObjectId::from(id).into())
 }
 
 fn json_value() -> impl Strategy<Value = serde_json::Value> {
@@ -198,7 +206,7 @@ fn welcome() -> impl Strategy<Value = Welcome> {
 }
 
 /// Commands that are answered with the commit of a change.
-const COMMITTING: [fn(Committed) -> Reply; 19] = [
+const COMMITTING: [fn(Committed) -> Reply; 28] = [
     Reply::RoomCreate,
     Reply::RoomUpdate,
     Reply::RoomArchive,
@@ -218,6 +226,15 @@ const COMMITTING: [fn(Committed) -> Reply; 19] = [
     Reply::RoomUnban,
     Reply::RoomMute,
     Reply::RoomUnmute,
+    Reply::TaskCreate,
+    Reply::TaskComment,
+    Reply::TaskFollow,
+    Reply::NotificationRead,
+    Reply::NotificationAcknowledge,
+    Reply::NotificationPrefer,
+    Reply::NotificationQuiet,
+    Reply::Notify,
+    Reply::ProfileSet,
 ];
 
 fn reply() -> BoxedStrategy<Reply> {
@@ -236,6 +253,9 @@ fn reply() -> BoxedStrategy<Reply> {
         Just(Reply::Typing(Done {})),
         Just(Reply::Signal(Done {})),
         people::reply(),
+        tasks::reply(),
+        notifications::reply(),
+        actions::reply(),
     ]
     .boxed()
 }
@@ -277,6 +297,8 @@ fn event_body() -> BoxedStrategy<EventBody> {
             unread
         })),
         people::event_body(),
+        tasks::event_body(),
+        notifications::event_body(),
     ]
     .boxed()
 }

@@ -32,6 +32,7 @@ CREATE TABLE notifications (
     room               TEXT,
     message            BLOB,
     task               BLOB,
+    comment            BLOB,
     actor              TEXT,                   -- null: time caused it
     notice             INTEGER,
     at_ms              INTEGER NOT NULL,

@@ -9,17 +9,25 @@
 
 pub mod audiences;
 pub mod content;
+pub mod fan_out;
 pub mod kit;
 pub mod lists;
 pub mod log;
+pub mod missed;
 pub mod model;
+pub mod notes_kit;
+pub mod notifications;
+pub mod outbox;
 pub mod people;
+pub mod reading;
 pub mod resolve;
 pub mod roles;
+pub mod task_content;
 pub mod task_kit;
 pub mod task_lists;
 pub mod tasks;
 pub mod together;
+pub mod unread;
 pub mod upkeep;
 
 /// Expands to one `#[tokio::test]` per case.
@@ -62,6 +70,10 @@ macro_rules! store_conformance_suite {
             lists: rooms_are_listed_by_their_ids,
             lists: members_are_listed_by_their_ids,
             lists: connect_is_one_picture_of_everything,
+            missed: what_was_missed_comes_with_the_connect,
+            missed: nothing_comes_of_what_a_user_may_not_see,
+            missed: a_page_begins_where_the_stream_goes_on_for_its_user,
+            missed: what_comes_with_a_connect_is_bounded,
             audiences: a_rooms_audience_is_its_members_while_they_are_few,
             audiences: who_shares_a_room_is_an_acquaintance_and_nobody_else,
             upkeep: trimming_takes_a_prefix_and_says_so,
@@ -88,6 +100,50 @@ macro_rules! store_conformance_suite {
     };
 }
 
+/// The cases about notifications and webhooks, each in a store of its own, which hands out by
+/// [`notes_kit::HAND_OUTS`](crate::conformance::notes_kit::HAND_OUTS).
+#[macro_export]
+macro_rules! store_notifications_suite {
+    ($factory:path) => {
+        $crate::store_conformance_cases! { $factory;
+            notifications: a_message_notifies_whom_it_names_answers_or_is_for_once_each,
+            notifications: who_left_is_not_notified_and_an_edit_notifies_nobody,
+            notifications: a_refused_or_repeated_cause_leaves_no_notification,
+            notifications: a_level_says_what_a_person_wants_to_know,
+            notifications: preferences_are_told_and_listed,
+            notifications: quiet_hours_make_no_noise_and_what_is_urgent_passes,
+            notifications: nobody_gets_two_of_a_key,
+            notifications: notices_say_what_they_say_and_announcements_reach_a_room_or_everyone,
+            notifications: a_room_is_addressed_by_its_admins_and_by_who_may_any,
+            reading: one_many_or_all_are_marked_read_and_told_to_other_devices,
+            reading: notifications_are_listed_newest_first_by_pages,
+            reading: what_is_urgent_is_acknowledged_once_on_any_device,
+            reading: a_repeated_reading_is_answered_with_its_first_result,
+            reading: pages_show_a_notification_as_it_is_now,
+            reading: what_is_trimmed_is_gone_and_the_counter_stays_exact,
+            reading: a_trace_tells_what_became_of_a_notification,
+            fan_out: fifty_are_notified_with_the_cause_and_more_by_a_job,
+            fan_out: a_crowd_is_notified_in_steps_each_person_once,
+            fan_out: steps_at_the_same_time_notify_each_person_once,
+            fan_out: everyone_is_whoever_is_known,
+            fan_out: what_is_not_read_is_looked_at_and_what_is_silent_never,
+            fan_out: a_dead_nodes_hand_outs_are_taken_over_and_settled_ones_stay_settled,
+            fan_out: an_overdue_acknowledgement_is_said_to_be_overdue,
+            fan_out: nodes_at_the_same_time_never_claim_the_same_hand_out,
+            unread: unread_counters_follow_a_simple_model,
+            outbox: jobs_are_claimed_by_priority_then_by_age_and_only_once,
+            outbox: jobs_of_targets_that_are_left_out_wait,
+            outbox: claimers_at_the_same_time_never_get_the_same_job,
+            outbox: a_dead_claimers_job_is_taken_over_and_its_late_word_does_not_count,
+            outbox: a_job_is_never_tried_more_often_than_it_may_be,
+            outbox: a_failed_attempt_is_repeated_after_its_pause_and_a_refused_one_never,
+            outbox: dead_jobs_are_listed_by_pages_and_replayed_as_new,
+            outbox: finished_jobs_are_kept_to_a_bound_and_unfinished_ones_always,
+            outbox: a_trace_names_the_webhooks_that_carried_it,
+        }
+    };
+}
+
 /// The same for tasks, resolving, and what is done together.
 #[macro_export]
 macro_rules! store_task_suite {
@@ -103,13 +159,13 @@ macro_rules! store_task_suite {
             tasks: nothing_waits_on_itself_whoever_links_at_once,
             tasks: a_refused_change_of_a_task_leaves_nothing_behind,
             tasks: links_and_assignees_of_a_task_are_bounded,
-            tasks: a_deleted_task_is_gone_everywhere,
-            tasks: comments_come_newest_first_and_are_bounded,
-            tasks: who_makes_gets_or_comments_a_task_follows_it,
-            tasks: tasks_are_for_members_of_the_room,
-            tasks: a_repeated_change_of_a_task_returns_the_first_result,
-            tasks: pages_show_tasks_as_they_are_now,
-            tasks: trimming_a_room_keeps_its_tasks,
+            task_content: a_deleted_task_is_gone_everywhere,
+            task_content: comments_come_newest_first_and_are_bounded,
+            task_content: who_makes_gets_or_comments_a_task_follows_it,
+            task_content: tasks_are_for_members_of_the_room,
+            task_content: a_repeated_change_of_a_task_returns_the_first_result,
+            task_content: pages_show_tasks_as_they_are_now,
+            task_content: trimming_a_room_keeps_its_tasks,
             task_lists: lists_of_tasks_follow_a_model_in_every_order_and_by_every_filter,
             task_lists: a_summary_counts_what_a_model_counts,
             task_lists: a_summary_names_the_most_loaded_people_only,

@@ -138,6 +138,12 @@ impl Sequencer {
         }
     }
 
+    /// What told of the gap that there is.
+    #[must_use]
+    pub(super) fn gap_cause(&self) -> Option<GapCause> {
+        self.gap.as_ref().map(|gap| gap.cause)
+    }
+
     /// The wanted read is under way; says what told of the gap.
     pub(super) fn reading(&mut self) -> Option<GapCause> {
         let gap = self.gap.as_mut()?;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use hallway_protocol::model::{Presence as Person, PresenceState};
 use hallway_protocol::{ErrorBody, RoomId};
 
-use super::super::command::failed;
+use super::super::reads::failed;
 use super::{Counts, Presence};
 use crate::directory::RoomCounts;
 

@@ -26,7 +26,7 @@ use hallway_protocol::{Command, ErrorBody, ErrorCode, Reply, UserId};
 use hallway_store::{MemberQuery, Store};
 use tokio::sync::Notify;
 
-use super::command::{failed, text_cursor};
+use super::reads::{failed, text_cursor};
 use super::{Cluster, answers};
 use crate::config::Limits;
 use crate::directory::{Devices, Directory};

@@ -68,6 +68,8 @@ impl Service {
             self.inner.hub.set_epoch(&tail.epoch);
             let is_ignored = is_on(Mutant::NoTail) || is_on(Mutant::IgnoreMissedAndNoTail);
             if !tail.heads.is_empty() && !is_ignored {
+                // What still waits here for other notifications would count as missing.
+                self.inner.publisher.publish_waiting().await;
                 self.inner.hub.tail_heads(tail.heads);
             }
             plan.polled(tail.rows, tail.next, Instant::now());

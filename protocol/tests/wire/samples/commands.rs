@@ -15,6 +15,9 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
     all.extend(room_commands());
     all.extend(message_commands());
     all.extend(super::people::commands());
+    all.extend(super::tasks::commands());
+    all.extend(super::notifications::commands());
+    all.extend(super::actions::commands());
     all
 }
 

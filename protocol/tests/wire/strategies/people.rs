@@ -16,7 +16,7 @@ use proptest::sample::select;
 
 use super::{nonce, room, text, user, visible};
 
-fn session_id() -> impl Strategy<Value = SessionId> {
+pub(super) fn session_id() -> impl Strategy<Value = SessionId> {
     visible().prop_map(|id| id.parse().unwrap())
 }
 

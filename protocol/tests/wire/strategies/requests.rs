@@ -44,7 +44,7 @@ fn connection_command() -> BoxedStrategy<Command> {
     .boxed()
 }
 
-fn room_command() -> BoxedStrategy<Command> {
+pub(super) fn room_command() -> BoxedStrategy<Command> {
     let page = || (option::of(text()), option::of(any::<u32>()));
     let scope = select(vec![RoomScope::Mine, RoomScope::Public]);
     prop_oneof![
@@ -77,7 +77,7 @@ fn room_command() -> BoxedStrategy<Command> {
     .boxed()
 }
 
-fn message_command() -> BoxedStrategy<Command> {
+pub(super) fn message_command() -> BoxedStrategy<Command> {
     let target = || (nonce(), room(), message_id());
     let content = || (text(), vec(user(), 0..4), option::of(meta()));
     let direction = select(vec![Direction::Older, Direction::Newer]);
@@ -122,6 +122,14 @@ fn message_command() -> BoxedStrategy<Command> {
 
 /// Any request.
 pub(crate) fn request() -> impl Strategy<Value = Request> {
-    let command = prop_oneof![connection_command(), room_command(), message_command(), super::people::command()];
+    let command = prop_oneof![
+        connection_command(),
+        room_command(),
+        message_command(),
+        super::people::command(),
+        super::tasks::command(),
+        super::notifications::command(),
+        super::actions::command(),
+    ];
     (any::<u64>(), command).prop_map(|(id, command)| Request { id, command })
 }

@@ -1,7 +1,7 @@
-//! Causes with many people, carried out in steps; and due times.
+//! Causes with many people, carried out in steps.
 
 use hallway_protocol::notification::NotificationKind;
-use hallway_protocol::{Event, MessageId, RoomId, TaskId, UserId};
+use hallway_protocol::{CommentId, Event, MessageId, RoomId, TaskId, UserId};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,7 @@ struct KeptCause {
     urgent: bool,
     key: String,
     acknowledge_within_ms: Option<u64>,
+    comment: Option<CommentId>,
 }
 
 /// Whom a job addresses.
@@ -85,6 +86,7 @@ pub(super) fn begin(batch: &Batch<'_>, cause: &Cause<'_>, whom: Whom) -> Result<
         urgent: cause.urgent,
         key: cause.key.clone(),
         acknowledge_within_ms: cause.acknowledge_within_ms,
+        comment: cause.comment,
     };
     let code = whom.code();
     let users = match whom {
@@ -170,6 +172,7 @@ pub(super) fn step(batch: &mut Batch<'_>) -> Result<(Vec<Event>, bool), StoreErr
         key: kept.key,
         notice: said.as_ref(),
         acknowledge_within_ms: kept.acknowledge_within_ms,
+        comment: kept.comment,
     };
     let people = people(batch.connection, &whom, cause.room, &done_to, FAN_OUT_CHUNK_USERS as usize)?;
     let mut events = Vec::new();

@@ -1,8 +1,8 @@
 //! Notifications: a row, an event of the person's stream and their unread counter, in the transaction of what causes them.
 //!
 //! [`notify`] writes them; a cause with more people than [`RECIPIENTS_WITH_CAUSE_MAX`] becomes a job, which `fan_out` carries
-//! out in steps. Reading order: this, `rows` (how they stand in columns), `acts` (the writing commands), `fan_out` (jobs and
-//! due times), `hand_outs` (what is handed to the application, and the diary), `reads` (lists, and what goes at trims).
+//! out in steps. Reading order: this, `rows` (how they stand in columns), `acts` (the writing commands), `fan_out` (jobs),
+//! `due` (due times), `hand_outs` (what is handed to the application, and the diary), `reads` (lists, and what goes at trims).
 //!
 //! **Invariant:** `users.unread` is the number of the person's rows without `read_at_ms`.
 //!
@@ -13,6 +13,8 @@ mod fan_out;
 mod hand_outs;
 mod reads;
 mod rows;
+#[cfg(all(test, feature = "conformance"))]
+mod tests;
 
 use std::collections::BTreeSet;
 
@@ -20,7 +22,7 @@ use async_trait::async_trait;
 use hallway_protocol::command::Preferences;
 use hallway_protocol::event::NotificationCreated;
 use hallway_protocol::notification::{Level, Notification, NotificationKind, Trace};
-use hallway_protocol::{Event, EventBody, Message, MessageId, Meta, NotificationId, RoomId, TaskId, UserId};
+use hallway_protocol::{CommentId, Event, EventBody, Message, MessageId, Meta, NotificationId, RoomId, TaskId, UserId};
 use rusqlite::{OptionalExtension, params};
 
 use super::batch::Batch;
@@ -54,6 +56,8 @@ pub(super) struct Cause<'a> {
     pub(super) notice: Option<&'a KeptNotice>,
     /// Of an urgent one.
     pub(super) acknowledge_within_ms: Option<u64>,
+    /// Beside the task.
+    pub(super) comment: Option<CommentId>,
 }
 
 /// A row of `notices`.
@@ -65,7 +69,6 @@ pub(super) struct KeptNotice {
 }
 
 impl<'a> Cause<'a> {
-    #[allow(dead_code, reason = "used as soon as there are tasks")]
     /// Something about a task; `key` is what the kind says about keys.
     pub(super) fn about_task(
         kind: NotificationKind,
@@ -88,6 +91,7 @@ impl<'a> Cause<'a> {
         key: String::new(),
         notice: None,
         acknowledge_within_ms: None,
+        comment: None,
     };
 }
 
@@ -143,7 +147,6 @@ fn tell(batch: &mut Batch<'_>, cause: &Cause<'_>, user: &UserId) -> Result<Optio
         room: cause.room.cloned(),
         message: cause.message,
         task: cause.task,
-        comment: None,
         by: cause.by.cloned(),
         at_ms,
         title: cause.notice.map(|notice| notice.title.clone()),
@@ -152,6 +155,7 @@ fn tell(batch: &mut Batch<'_>, cause: &Cause<'_>, user: &UserId) -> Result<Optio
         acknowledge_by_ms: cause.urgent.then(|| at_ms.saturating_add(within_ms)),
         read: false,
         acknowledged: false,
+        comment: cause.comment,
     };
     let hand_out_at_ms = (hand_outs.hands_out && !silent).then(|| at_ms.saturating_add(hand_outs.first_look_ms));
     let row = batch.user(user)?;

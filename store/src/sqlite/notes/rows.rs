@@ -4,7 +4,7 @@ use hallway_protocol::event::{
     NotificationAcknowledged, NotificationCreated, NotificationsRead, PreferenceChanged, QuietChanged,
 };
 use hallway_protocol::notification::{Notification, NotificationKind};
-use hallway_protocol::{EventBody, Meta, NotificationId, Seq, StreamId, TaskId, UserId};
+use hallway_protocol::{CommentId, EventBody, Meta, NotificationId, Seq, StreamId, TaskId, UserId};
 use rusqlite::{Connection, Row, params};
 
 use super::Cause;
@@ -18,13 +18,13 @@ use crate::sqlite::tables::{
 macro_rules! notification_columns {
     () => {
         "n.id, n.seq, n.kind, n.urgent, n.silent, n.room, n.message, n.task, n.actor, n.at_ms, x.title, x.text, x.data, \
-         n.acknowledge_by_ms, n.read_at_ms, n.acknowledged_at_ms"
+         n.acknowledge_by_ms, n.read_at_ms, n.acknowledged_at_ms, n.comment"
     };
 }
 pub(super) use notification_columns;
 
 /// How many columns `notification_columns!` has.
-pub(super) const NOTIFICATION_COLUMN_COUNT: usize = 16;
+pub(super) const NOTIFICATION_COLUMN_COUNT: usize = 17;
 /// The columns of when it was read and acknowledged.
 pub(super) const READ_AT: usize = 14;
 pub(super) const ACKNOWLEDGED_AT: usize = 15;
@@ -40,8 +40,8 @@ pub(super) fn insert(
         .connection
         .prepare_cached(
             "INSERT INTO notifications (user, seq, id, key, kind, urgent, silent, room, message, task, actor, notice, at_ms,
-             acknowledge_by_ms, hand_out_at_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+             acknowledge_by_ms, hand_out_at_ms, comment)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?
         .execute(params![
             user,
@@ -58,7 +58,8 @@ pub(super) fn insert(
             cause.notice.map(|notice| notice.number),
             int(notification.at_ms),
             notification.acknowledge_by_ms.map(int),
-            hand_out_at_ms.map(int)
+            hand_out_at_ms.map(int),
+            notification.comment.map(|id| *id.as_uuid().as_bytes())
         ])?;
     Ok(())
 }
@@ -76,7 +77,6 @@ pub(super) fn read(row: &Row<'_>) -> Result<Notification, StoreError> {
         room: if there(5)? { Some(get_room(row, 5)?) } else { None },
         message: get::<Option<[u8; 16]>>(row, 6)?.map(|bytes| message_id(&bytes)).transpose()?,
         task: get::<Option<[u8; 16]>>(row, 7)?.map(|bytes| task_id(&bytes)).transpose()?,
-        comment: None,
         by: if there(8)? { Some(get_user(row, 8)?) } else { None },
         at_ms: get_u64(row, 9)?,
         title: get(row, 10)?,
@@ -85,6 +85,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<Notification, StoreError> {
         acknowledge_by_ms: get_u64_option(row, 13)?,
         read: there(READ_AT)?,
         acknowledged: there(ACKNOWLEDGED_AT)?,
+        comment: get::<Option<[u8; 16]>>(row, 16)?.map(|bytes| comment_id(&bytes)).transpose()?,
     })
 }
 
@@ -94,6 +95,10 @@ pub(super) fn notification_id(row: &Row<'_>, column: usize) -> Result<Notificati
 
 fn task_id(bytes: &[u8]) -> Result<TaskId, StoreError> {
     Ok(TaskId::from_uuid(uuid(bytes)?)?)
+}
+
+fn comment_id(bytes: &[u8]) -> Result<CommentId, StoreError> {
+    Ok(CommentId::from_uuid(uuid(bytes)?)?)
 }
 
 pub(super) fn meta(text: &str) -> Result<Meta, StoreError> {

@@ -1,18 +1,30 @@
-//! Group commit: one batch at a time, no timer. While a batch is being committed, the next one gathers. Writes that someone
-//! else's lock in the store holds up wait apart (`parking`, pure), and are tried again beside the batches.
+//! Group commit: one batch at a time, no timer. While a batch is being committed, the next one gathers. Several writes that are
+//! to be made together (`entry`) keep their place among the others and are a batch of their own. Writes that someone else's lock
+//! in the store holds up wait apart (`parking`, pure), and are tried again beside the batches. `late` is what becomes of a batch
+//! whose answer did not come in time.
+//!
+//! **Invariant:** the writes of one actor, and those of one room, reach the store in the order in which they were queued.
+
+mod entry;
+mod late;
+mod parking;
+mod part;
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hallway_protocol::{ErrorBody, ErrorCode, EventBody, StreamId, UserId};
-use hallway_store::{Action, BATCH_MAX_WRITES, CommitBatch, Committed, Refusal, Store, StoreError, Write};
+use hallway_protocol::{ErrorBody, ErrorCode, EventBody, StreamId};
+use hallway_store::{BATCH_MAX_WRITES, Store, StoreError, Write};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
-use super::parking::{Admit, Keyed, Left, Parking, split_behind};
+use self::entry::WrittenTogether;
+use self::entry::{Entry, parts};
+pub(super) use self::entry::{NotTogether, Unwritten, Written};
+use self::parking::{Admit, Keyed, Left, Parking, split_behind};
+use self::part::{Answered, Commit, Results, commit, settle_one, settle_together};
 use super::{Publisher, answers};
 use crate::config::Limits;
 use crate::hub::LiveEvent;
@@ -22,9 +34,6 @@ use crate::telemetry::metrics::Metrics;
 
 /// Batches whose answer came too late and is still awaited.
 const LATE_BATCHES_MAX: usize = 64;
-/// Between attempts to learn what became of a batch of unknown outcome.
-const HEADS_RETRY_PAUSE: Duration = Duration::from_millis(250);
-
 /// A batch that failed after this share of the store's time-out was left waiting.
 const LEFT_WAITING_SHARE: u32 = 3;
 
@@ -41,30 +50,6 @@ enum Part {
     Refused(Vec<Entry>),
 }
 
-/// What a write came to.
-pub(super) type Written = Result<Committed, ErrorBody>;
-
-struct Entry {
-    write: Write,
-    /// Of the write's action.
-    stream: StreamId,
-    queued_at: Instant,
-    reply: oneshot::Sender<Written>,
-}
-
-impl Keyed for Entry {
-    type Room = StreamId;
-    type Actor = UserId;
-
-    fn room(&self) -> &StreamId {
-        &self.stream
-    }
-
-    fn actor(&self) -> &UserId {
-        &self.write.actor
-    }
-}
-
 /// What became of a batch.
 #[derive(Default)]
 struct Outcome {
@@ -78,6 +63,9 @@ struct Outcome {
 #[derive(Clone)]
 pub(super) struct Writer {
     queue: mpsc::Sender<Entry>,
+    /// Writes in the queue, and how many there may be.
+    queued: Arc<AtomicUsize>,
+    queued_max: usize,
 }
 
 impl Writer {
@@ -88,7 +76,9 @@ impl Writer {
         metrics: Arc<Metrics>,
         tasks: &Tasks,
     ) -> Self {
-        let (queue, entries) = mpsc::channel(usize::try_from(limits.writer_queue_max).unwrap_or(usize::MAX));
+        let queued_max = usize::try_from(limits.writer_queue_max).unwrap_or(usize::MAX);
+        let (queue, entries) = mpsc::channel(queued_max);
+        let queued = Arc::new(AtomicUsize::new(0));
         let task = WriterTask {
             store,
             publisher,
@@ -97,23 +87,45 @@ impl Writer {
             store_timeout: Duration::from_millis(limits.store_timeout_ms),
             tasks: tasks.clone(),
             late: Arc::new(tokio::sync::Semaphore::new(LATE_BATCHES_MAX)),
-            parking: Arc::new(Mutex::new(Parking::new(usize::try_from(limits.writer_queue_max).unwrap_or(usize::MAX)))),
+            parking: Arc::new(Mutex::new(Parking::new(queued_max))),
+            queued: Arc::clone(&queued),
         };
         tasks.spawn(task.run(entries));
-        Self { queue }
+        Self { queue, queued, queued_max }
     }
 
     /// Queues a write, in the order of the calls. The answer comes through the receiver; dropping it takes nothing back.
     pub(super) fn submit(&self, write: Write) -> Result<oneshot::Receiver<Written>, ErrorBody> {
         let (reply, answer) = oneshot::channel();
-        let entry = Entry { stream: write.action.stream(), write, queued_at: Instant::now(), reply };
-        match self.queue.try_send(entry) {
-            Ok(()) => Ok(answer),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(overloaded()),
-            Err(mpsc::error::TrySendError::Closed(_)) => {
-                Err(ErrorBody::new(ErrorCode::ShuttingDown, "the node is stopping: reconnect and repeat"))
-            }
+        self.queue(Entry::one(write, reply))?;
+        Ok(answer)
+    }
+
+    /// The same for several writes of one actor, which are made together or not at all; at least one.
+    pub(super) fn submit_together(&self, writes: Vec<Write>) -> Result<oneshot::Receiver<WrittenTogether>, ErrorBody> {
+        if writes.is_empty() {
+            return Err(ErrorBody::new(ErrorCode::InvalidArgument, "nothing to do: give at least one"));
         }
+        let (reply, answer) = oneshot::channel();
+        self.queue(Entry::together(writes, reply))?;
+        Ok(answer)
+    }
+
+    fn queue(&self, entry: Entry) -> Result<(), ErrorBody> {
+        let weight = entry.weight();
+        if self.queued.fetch_add(weight, Ordering::Relaxed) + weight > self.queued_max.max(weight) {
+            self.queued.fetch_sub(weight, Ordering::Relaxed);
+            return Err(overloaded());
+        }
+        self.queue.try_send(entry).map_err(|error| {
+            self.queued.fetch_sub(weight, Ordering::Relaxed);
+            match error {
+                mpsc::error::TrySendError::Full(_) => overloaded(),
+                mpsc::error::TrySendError::Closed(_) => {
+                    ErrorBody::new(ErrorCode::ShuttingDown, "the node is stopping: reconnect and repeat")
+                }
+            }
+        })
     }
 }
 
@@ -128,21 +140,29 @@ struct WriterTask {
     late: Arc<tokio::sync::Semaphore>,
     /// Writes that wait for locked rooms.
     parking: Arc<Mutex<Parking<Entry>>>,
+    /// Writes in the queue.
+    queued: Arc<AtomicUsize>,
 }
 
 impl WriterTask {
     async fn run(self, mut entries: mpsc::Receiver<Entry>) {
+        let mut taken = VecDeque::new();
         let mut batch = Vec::with_capacity(BATCH_MAX_WRITES);
         loop {
-            tokio::select! {
-                biased;
-                count = entries.recv_many(&mut batch, BATCH_MAX_WRITES) => if count == 0 { return },
-                // Sessions end first; what they handed over was taken by the arm above.
-                () = self.tasks.stopped() => entries.close(),
+            if taken.is_empty() {
+                tokio::select! {
+                    biased;
+                    count = entries.recv_many(&mut batch, BATCH_MAX_WRITES) => if count == 0 { return },
+                    // Sessions end first; what they handed over was taken by the arm above.
+                    () = self.tasks.stopped() => entries.close(),
+                }
+                taken.extend(batch.drain(..));
+                self.queued.fetch_sub(taken.iter().map(Keyed::weight).sum(), Ordering::Relaxed);
             }
-            let batch = self.admit(std::mem::take(&mut batch));
+            let batch = self.admit(take_batch(&mut taken));
             let outcome = self.write(batch, self.wait_max).await;
             if outcome.is_left_waiting {
+                refuse(taken.drain(..), &answers::unavailable());
                 self.refuse_waiting(&mut entries);
             }
             if !outcome.left.is_empty() {
@@ -165,9 +185,7 @@ impl WriterTask {
             match parking.admit(entry, now) {
                 Admit::Go(entry) => goes.push(entry),
                 Admit::Parked => {}
-                Admit::Full(entry) => {
-                    let _ = entry.reply.send(Err(overloaded()));
-                }
+                Admit::Full(entry) => entry.fail(overloaded()),
             }
         }
         goes
@@ -183,7 +201,7 @@ impl WriterTask {
         self.tasks.spawn(async move {
             loop {
                 this.metrics.writes_parked.set(i64::try_from(this.parking().len()).unwrap_or(i64::MAX));
-                let keys = parked.iter().map(|entry| (entry.room().clone(), entry.actor().clone())).collect();
+                let keys = parked.iter().map(|entry| (entry.rooms().to_vec(), entry.actor().clone())).collect();
                 let outcome = this.write(parked, wait_max).await;
                 this.parking().tried(keys, outcome.left, Instant::now());
                 tokio::time::sleep(PARKED_PAUSE).await;
@@ -202,14 +220,15 @@ impl WriterTask {
     fn refuse_waiting(&self, entries: &mut mpsc::Receiver<Entry>) {
         for _ in 0..entries.len() {
             let Ok(entry) = entries.try_recv() else { return };
-            let _ = entry.reply.send(Err(answers::unavailable()));
+            self.queued.fetch_sub(entry.weight(), Ordering::Relaxed);
+            entry.fail(answers::unavailable());
         }
     }
 
     /// Commits a batch; one that the store refuses for its data is halved until the culprit stands alone.
     async fn write(&self, batch: Vec<Entry>, wait_max: Duration) -> Outcome {
         let mut outcome = Outcome::default();
-        let mut parts = VecDeque::from([batch]);
+        let mut parts = VecDeque::from(parts(batch));
         while let Some(part) = parts.pop_front() {
             let (part, behind) = split_behind(self.drop_overdue(part, wait_max), &outcome.left);
             outcome.left.extend(behind);
@@ -238,26 +257,23 @@ impl WriterTask {
     fn drop_overdue(&self, part: Vec<Entry>, wait_max: Duration) -> Vec<Entry> {
         let (in_time, overdue): (Vec<_>, Vec<_>) =
             part.into_iter().partition(|entry| entry.queued_at.elapsed() <= wait_max);
-        for entry in overdue {
-            let _ = entry.reply.send(Err(answers::unavailable()));
-        }
+        refuse(overdue, &answers::unavailable());
         in_time
     }
 
     async fn write_part(&self, part: Vec<Entry>) -> Part {
-        let writes: Vec<Write> = part.iter().map(|entry| entry.write.clone()).collect();
-        let streams: Vec<StreamId> = writes.iter().map(|write| write.action.stream()).collect();
+        let writes: Vec<Write> = part.iter().flat_map(Entry::writes).cloned().collect();
+        let streams: Vec<StreamId> = part.iter().flat_map(Keyed::rooms).cloned().collect();
         self.metrics.commit_batch_writes.record(writes.len());
+        let together = part.iter().any(Entry::is_together);
         let part = if is_on(Mutant::AcknowledgeBeforeCommit) { self.acknowledge_unheard(part).await } else { part };
         pass(FailPoint::BeforeCommit);
         let begun = Instant::now();
-        let store = Arc::clone(&self.store);
-        let mut commit: Pin<Box<dyn Future<Output = Result<CommitBatch, StoreError>> + Send>> =
-            Box::pin(async move { store.commit(writes).await });
+        let mut commit = commit(Arc::clone(&self.store), writes, together);
         let result = tokio::time::timeout(self.store_timeout, &mut commit).await;
         self.metrics.commit_duration.record(begun.elapsed());
         match result {
-            Ok(Ok(batch)) => return Part::Settled(self.acknowledge(part, batch).await),
+            Ok(Ok(answered)) => return Part::Settled(self.acknowledge(part, answered).await),
             Ok(Err(StoreError::Refused(cause))) => {
                 if part.len() > 1 {
                     return Part::Refused(part);
@@ -285,54 +301,28 @@ impl WriterTask {
         Part::Settled(Vec::new())
     }
 
-    /// [`Mutant::AcknowledgeBeforeCommit`]: answers with the numbers that the messages would get.
-    async fn acknowledge_unheard(&self, part: Vec<Entry>) -> Vec<Entry> {
-        let mut unheard = Vec::with_capacity(part.len());
-        for (place, entry) in part.into_iter().enumerate() {
-            let Action::SendMessage { room, id, .. } = &entry.write.action else {
-                unheard.push(entry);
-                continue;
-            };
-            let stream = StreamId::Room(room.clone());
-            let heads = self.store.heads(vec![stream.clone()]).await;
-            let last_seq = heads.map_or(0, |batch| batch.heads.first().map_or(0, |head| head.last_seq));
-            let seq = last_seq + 1 + place as u64;
-            let id = Some((*id).into());
-            let events = Vec::new();
-            let committed = Committed { stream, seq, at_ms: 0, id, repeated: false, events, fans_out: false };
-            drop(entry.reply.send(Ok(committed)));
-            unheard.push(Entry {
-                stream: entry.stream,
-                write: entry.write,
-                queued_at: entry.queued_at,
-                reply: oneshot::channel().0,
-            });
-        }
-        unheard
-    }
-
     /// Publishes, then answers. Says what was left out because of a lock.
-    async fn acknowledge(&self, part: Vec<Entry>, batch: CommitBatch) -> Vec<Left<Entry>> {
+    async fn acknowledge(&self, part: Vec<Entry>, answered: Answered) -> Vec<Left<Entry>> {
         pass(FailPoint::AfterCommitBeforePublish);
-        self.publisher.hub.set_epoch(&batch.epoch);
-        let results = self.publish(batch).await;
+        let results = self.publish(answered).await;
         pass(FailPoint::AfterPublishBeforeAcknowledge);
-        let mut left = Vec::new();
-        for (entry, result) in part.into_iter().zip(results) {
-            match result {
-                Err(Refusal::Locked) => left.push(Left { write: entry, is_locked: true }),
-                Err(Refusal::BehindLocked) => left.push(Left { write: entry, is_locked: false }),
-                // A publisher that hung up does not read its answer; the event is out all the same.
-                result => drop(entry.reply.send(result.map_err(answers::refusal))),
+        match results {
+            Results::Each(results) => {
+                part.into_iter().zip(results).filter_map(|(entry, result)| settle_one(entry, result)).collect()
+            }
+            Results::Together(result) => {
+                part.into_iter().next().and_then(|entry| settle_together(entry, result)).into_iter().collect()
             }
         }
-        left
     }
 
-    async fn publish(&self, batch: CommitBatch) -> Vec<Result<Committed, Refusal>> {
+    async fn publish(&self, answered: Answered) -> Results {
+        self.publisher.hub.set_epoch(&answered.epoch);
         let mut events = Vec::new();
-        let mut results = batch.results;
-        for committed in results.iter_mut().flatten() {
+        let mut results = answered.results;
+        let mut fans_out = false;
+        for committed in results.committed() {
+            fans_out |= committed.fans_out;
             for event in committed.events.drain(..) {
                 if let (StreamId::User(user), EventBody::MembershipChanged(change)) = (&event.stream, &event.body) {
                     self.publisher.hub.learn_change(user, change, event.seq);
@@ -342,55 +332,22 @@ impl WriterTask {
         }
         self.metrics.events_committed.add(events.len() as u64);
         self.publisher.publish(events).await;
+        if fans_out {
+            self.publisher.work.fan_out_soon();
+        }
         results
     }
+}
 
-    /// The answer came too late for the publishers. When it comes, its events are published all the same.
-    fn await_late(
-        &self,
-        commit: Pin<Box<dyn Future<Output = Result<CommitBatch, StoreError>> + Send>>,
-        streams: Vec<StreamId>,
-    ) {
-        let Ok(permit) = Arc::clone(&self.late).try_acquire_owned() else {
-            self.look_for(streams);
-            return;
-        };
-        let this = self.clone();
-        self.tasks.spawn(async move {
-            let _permit = permit;
-            tokio::select! {
-                result = commit => match result {
-                    Ok(batch) => {
-                        this.publisher.hub.set_epoch(&batch.epoch);
-                        this.publish(batch).await;
-                    }
-                    Err(_) => this.look(streams).await,
-                },
-                () = this.tasks.stopped() => {}
-            }
-        });
+/// Entries of at most [`BATCH_MAX_WRITES`] writes, or one.
+fn take_batch(taken: &mut VecDeque<Entry>) -> Vec<Entry> {
+    let mut batch = Vec::with_capacity(taken.len());
+    let mut weight = 0;
+    while let Some(entry) = taken.pop_front_if(|entry| weight == 0 || weight + entry.weight() <= BATCH_MAX_WRITES) {
+        weight += entry.weight();
+        batch.push(entry);
     }
-
-    /// Nobody knows whether the batch was committed: the heads of its streams tell, once the store answers.
-    fn look_for(&self, streams: Vec<StreamId>) {
-        let this = self.clone();
-        self.tasks.spawn(async move { this.look(streams).await });
-    }
-
-    async fn look(&self, mut streams: Vec<StreamId>) {
-        streams.sort();
-        streams.dedup();
-        loop {
-            if let Ok(batch) = self.store.heads(streams.clone()).await {
-                self.publisher.hub.heads(batch.heads.into_iter().map(|head| (head.stream, head.last_seq)).collect());
-                return;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(HEADS_RETRY_PAUSE) => {}
-                () = self.tasks.stopped() => return,
-            }
-        }
-    }
+    batch
 }
 
 fn overloaded() -> ErrorBody {
@@ -398,8 +355,6 @@ fn overloaded() -> ErrorBody {
     ErrorBody::new(ErrorCode::Overloaded, message).retry_after(200)
 }
 
-fn refuse(part: Vec<Entry>, error: &ErrorBody) {
-    for entry in part {
-        let _ = entry.reply.send(Err(error.clone()));
-    }
+fn refuse(part: impl IntoIterator<Item = Entry>, error: &ErrorBody) {
+    part.into_iter().for_each(|entry| entry.fail(error.clone()));
 }
