@@ -288,6 +288,7 @@ impl Store {
             rooms,
             muted: Vec::new(),
             revoked_before_ms: 0,
+            missed: Vec::new(),
         }
     }
 

@@ -2,6 +2,8 @@
 //! `tests/support`.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "../support/allowed/mod.rs"]
+mod allowed;
 #[path = "../support/fault_store.rs"]
 mod fault_store;
 #[path = "../support/node.rs"]
@@ -12,6 +14,8 @@ mod seat;
 mod witness;
 
 mod admission;
+#[path = "allowed.rs"]
+mod allowed_walks;
 mod auth;
 mod backlog;
 mod bursts;
@@ -25,6 +29,7 @@ mod held_up;
 mod hostile;
 mod http;
 mod limits;
+mod notifications;
 mod people;
 mod presence;
 mod recovery;

@@ -9,7 +9,7 @@ use hallway_protocol::{Epoch, NotificationId, RoomId, StreamId, TaskId, UserId};
 use hallway_store::{
     AudienceBatch, AuditPage, AuditQuery, BanQuery, BansPage, CommentQuery, CommentsPage, CommitBatch, ConnectState,
     DeadJobsPage, Delivery, Durability, Ending, HandOut, HandOutFate, HeadBatch, HistoryQuery, Job, JobClaim,
-    JobResult, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, NewJob, NotificationQuery,
+    JobResult, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, MissedQuery, NewJob, NotificationQuery,
     NotificationsPage, PageBatch, PageRequest, People, Progress, ResolveQuery, RoomQuery, RoomView, Rooms, RoomsPage,
     Store, StoreError, StreamHead, Tail, TailCursor, TaskQuery, TaskView, TasksPage, TogetherBatch, Upkeep, Write,
 };
@@ -143,13 +143,13 @@ impl Log for FaultStore {
 
 #[async_trait]
 impl Rooms for FaultStore {
-    async fn connect(&self, user: &UserId) -> Result<ConnectState, StoreError> {
+    async fn connect_after(&self, user: &UserId, missed: MissedQuery) -> Result<ConnectState, StoreError> {
         let pause = *self.connect_pause.lock().unwrap();
         if !pause.is_zero() {
             let _turn = self.connecting.lock().await;
             tokio::time::sleep(pause).await;
         }
-        self.inner.connect(user).await
+        self.inner.connect_after(user, missed).await
     }
 
     async fn room(&self, user: &UserId, room: &RoomId) -> Result<Option<RoomView>, StoreError> {
