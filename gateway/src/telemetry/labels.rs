@@ -181,6 +181,30 @@ label! {
 }
 
 label! {
+    /// What an attempt to deliver a webhook came to.
+    WebhookOutcome "outcome" {
+        /// The target took it.
+        Delivered "delivered",
+        /// It is tried again.
+        Failed "failed",
+        /// It was given up: the last attempt, or nothing that a repetition could change.
+        Dead "dead",
+    }
+}
+
+label! {
+    /// What became of a notification that was looked at for the application.
+    HandOutLabel "fate" {
+        /// It is in a webhook.
+        HandedOut "handed_out",
+        /// There was no need.
+        Settled "settled",
+        /// It is looked at again later.
+        Again "again",
+    }
+}
+
+label! {
     /// Work that waits in the store and that nobody asks for.
     WorkLabel "work" {
         /// Notifications of many people.
@@ -218,30 +242,6 @@ impl Label for NotificationLabel {
 
     fn index(self) -> usize {
         self.0
-    }
-}
-
-label! {
-    /// What an attempt to deliver a webhook came to.
-    WebhookOutcome "outcome" {
-        /// The target took it.
-        Delivered "delivered",
-        /// It is tried again.
-        Failed "failed",
-        /// It was given up: the last attempt, or nothing that a repetition could change.
-        Dead "dead",
-    }
-}
-
-label! {
-    /// What became of a notification that was looked at for the application.
-    HandOutLabel "fate" {
-        /// It is in a webhook.
-        HandedOut "handed_out",
-        /// There was no need.
-        Settled "settled",
-        /// It is looked at again later.
-        Again "again",
     }
 }
 
