@@ -78,6 +78,7 @@ catalogue! {
     ring_bytes: Gauge = "hallway_ring_bytes", "bytes", "Bytes of recent events held in memory";
     store_pages: Counter = "hallway_store_pages_total", "reads", "Reads of event pages from the store";
     store_page_streams: Counter = "hallway_store_page_streams_total", "streams", "Streams asked for in those reads";
+    store_missed_events: Counter = "hallway_store_missed_events_total", "events", "Missed events that were read together with a person's rooms";
     syncs: Counter = "hallway_syncs_total", "syncs", "Clients brought up to date, by hello or sync";
     sync_duration: Durations = "hallway_sync_duration_seconds", "seconds", "From hello or sync read to its last page in the backlog";
     resets: Labelled<ResetReason> = "hallway_resets_total", "streams", "Streams that a client was told to forget, by reason";

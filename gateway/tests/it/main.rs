@@ -31,6 +31,7 @@ mod hostile;
 mod http;
 mod limits;
 mod notifications;
+mod one_read;
 mod people;
 mod presence;
 mod recovery;

@@ -1,5 +1,6 @@
 //! A store that is slow or fails when it is told to, around a real one.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -38,6 +39,8 @@ pub(crate) struct FaultStore {
     pages_work: watch::Sender<bool>,
     entered: watch::Sender<usize>,
     page_requests: Mutex<Vec<PageRequest>>,
+    /// Questions about people's rooms and events, each one call.
+    reads: AtomicUsize,
     /// Time that each connect takes, one after the other.
     connect_pause: Mutex<std::time::Duration>,
     connecting: tokio::sync::Mutex<()>,
@@ -51,6 +54,7 @@ impl FaultStore {
             pages_work: watch::Sender::new(true),
             entered: watch::Sender::new(0),
             page_requests: Mutex::default(),
+            reads: AtomicUsize::default(),
             connect_pause: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
         }
@@ -77,6 +81,15 @@ impl FaultStore {
 
     pub(crate) fn batches(&self) -> usize {
         *self.entered.borrow()
+    }
+
+    /// How often rooms, pages and heads were asked for since the last call.
+    pub(crate) fn take_reads(&self) -> usize {
+        self.reads.swap(0, Ordering::Relaxed)
+    }
+
+    fn count_read(&self) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Pages asked for since the last call.
@@ -132,12 +145,14 @@ impl Log for FaultStore {
     }
 
     async fn pages(&self, requests: Vec<PageRequest>) -> Result<PageBatch, StoreError> {
+        self.count_read();
         self.page_requests.lock().unwrap().extend(requests.iter().cloned());
         self.pages_work.subscribe().wait_for(|work| *work).await.unwrap();
         self.inner.pages(requests).await
     }
 
     async fn heads(&self, streams: Vec<StreamId>) -> Result<HeadBatch, StoreError> {
+        self.count_read();
         self.inner.heads(streams).await
     }
 
@@ -149,6 +164,7 @@ impl Log for FaultStore {
 #[async_trait]
 impl Rooms for FaultStore {
     async fn connect_after(&self, user: &UserId, missed: MissedQuery) -> Result<ConnectState, StoreError> {
+        self.count_read();
         let pause = *self.connect_pause.lock().unwrap();
         if !pause.is_zero() {
             let _turn = self.connecting.lock().await;
@@ -158,6 +174,7 @@ impl Rooms for FaultStore {
     }
 
     async fn room(&self, user: &UserId, room: &RoomId) -> Result<Option<RoomView>, StoreError> {
+        self.count_read();
         self.inner.room(user, room).await
     }
 
