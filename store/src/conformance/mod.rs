@@ -25,6 +25,7 @@ pub mod roles;
 pub mod task_content;
 pub mod task_kit;
 pub mod task_lists;
+pub mod task_notes;
 pub mod tasks;
 pub mod together;
 pub mod unread;
@@ -131,6 +132,10 @@ macro_rules! store_notifications_suite {
             fan_out: an_overdue_acknowledgement_is_said_to_be_overdue,
             fan_out: nodes_at_the_same_time_never_claim_the_same_hand_out,
             unread: unread_counters_follow_a_simple_model,
+            task_notes: who_has_to_do_with_a_task_is_notified_of_it,
+            task_notes: what_is_undone_together_notifies_nobody,
+            task_notes: a_due_time_is_told_once_to_whoever_has_to_do_with_it,
+            task_notes: due_times_are_told_once_however_many_ask,
             outbox: jobs_are_claimed_by_priority_then_by_age_and_only_once,
             outbox: jobs_of_targets_that_are_left_out_wait,
             outbox: claimers_at_the_same_time_never_get_the_same_job,

@@ -148,7 +148,8 @@ pub(super) fn page(connection: &Connection, request: &PageRequest) -> Result<Pag
             task_columns!(),
             ", ",
             comment_columns!(),
-            " FROM events e
+            ", (SELECT o.comment_count FROM tasks o WHERE o.room = c.room AND o.id = c.task)
+             FROM events e
              LEFT JOIN messages m ON e.kind IN (7, 8) AND m.room = e.stream AND m.seq = ifnull(e.message_seq, e.seq)
              LEFT JOIN tasks t ON t.room = e.stream AND t.id = CASE WHEN e.kind IN (20, 21) THEN e.object END
              LEFT JOIN task_comments c ON c.room = e.stream AND c.seq = CASE e.kind WHEN 22 THEN e.seq END

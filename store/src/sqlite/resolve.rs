@@ -111,8 +111,8 @@ fn people(connection: &Connection, asker: &UserId, found: &mut Found<'_>) -> Res
     let mut statement = connection.prepare_cached(
         "SELECT u.id, u.name, EXISTS (SELECT 1 FROM members h WHERE h.room = ?4 AND h.user = u.id)
          FROM (SELECT object AS number FROM words WHERE kind = 1 AND place = 0 AND word >= ?2 AND word < ?3
-               UNION ALL SELECT number FROM users WHERE lower(id) >= ?2 AND lower(id) < ?3) f
-         JOIN users u ON u.number = f.number
+               UNION ALL SELECT number FROM users WHERE lower(id) >= ?2 AND lower(id) < ?3) found
+         JOIN users u ON u.number = found.number
          WHERE u.id = ?1 OR EXISTS (SELECT 1 FROM members theirs JOIN members mine
                                     ON mine.room = theirs.room AND mine.user = ?1 WHERE theirs.user = u.id)",
     )?;
@@ -130,8 +130,8 @@ fn rooms(connection: &Connection, asker: &UserId, found: &mut Found<'_>) -> Resu
     let mut statement = connection.prepare_cached(
         "SELECT r.id, r.name
          FROM (SELECT object AS number FROM words WHERE kind = 2 AND place = 0 AND word >= ?2 AND word < ?3
-               UNION ALL SELECT number FROM rooms WHERE lower(id) >= ?2 AND lower(id) < ?3) f
-         JOIN rooms r ON r.number = f.number
+               UNION ALL SELECT number FROM rooms WHERE lower(id) >= ?2 AND lower(id) < ?3) found
+         JOIN rooms r ON r.number = found.number
          WHERE (r.kind = 1 AND r.visibility = 1 AND r.archived = 0)
             OR EXISTS (SELECT 1 FROM members m WHERE m.room = r.id AND m.user = ?1)",
     )?;
@@ -202,7 +202,7 @@ fn assignees(
     task: TaskId,
 ) -> Result<Vec<Candidate>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT DISTINCT a.user, u.name FROM members m JOIN rooms r ON r.id = m.room
+        "SELECT a.user, u.name FROM members m JOIN rooms r ON r.id = m.room
          CROSS JOIN task_assignees a ON a.room = r.number AND a.task = ?3 LEFT JOIN users u ON u.id = a.user
          WHERE m.user = ?1 AND (?2 IS NULL OR m.room = ?2)",
     )?;

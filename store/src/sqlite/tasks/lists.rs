@@ -196,3 +196,74 @@ pub(super) fn list(
     tasks.truncate(limit);
     Ok(member.then_some(TasksPage { tasks, more }))
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use hallway_protocol::TaskId;
+
+    use super::*;
+    use crate::TaskKey;
+
+    fn queries() -> Vec<TaskQuery> {
+        let (room, assignee) = (Some(RoomId::new("room").unwrap()), Some(UserId::new("bob").unwrap()));
+        let mut queries = Vec::new();
+        for (room, assignee) in [(room.clone(), None), (None, assignee.clone()), (room, assignee)] {
+            for order in [TaskOrder::Newest, TaskOrder::Due, TaskOrder::Priority] {
+                for after in [None, Some(TaskKey { rank: 3, id: TaskId::generate() })] {
+                    for (priority, due) in [(None, None), (Some(Priority::High), Some(5))] {
+                        queries.push(TaskQuery {
+                            room: room.clone(),
+                            assignee: assignee.clone(),
+                            status: Vec::new(),
+                            priority,
+                            due_from_ms: due,
+                            due_until_ms: due,
+                            order,
+                            after,
+                            limit: 50,
+                        });
+                    }
+                }
+            }
+        }
+        queries
+    }
+
+    fn plan(connection: &Connection, text: &str, values: &[Value]) -> Vec<String> {
+        let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {text}")).unwrap();
+        for (place, value) in (1..=explain.parameter_count()).zip(values) {
+            explain.raw_bind_parameter(place, value).unwrap();
+        }
+        let mut rows = explain.raw_query();
+        let mut lines = Vec::new();
+        while let Some(row) = rows.next().unwrap() {
+            lines.push(row.get(3).unwrap());
+        }
+        lines
+    }
+
+    #[test]
+    fn no_list_scans_a_table_or_sorts_more_than_a_page_of_each_branch() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("../../../migrations/sqlite/V1__rooms_and_messages.sql")).unwrap();
+        connection.execute_batch(include_str!("../../../migrations/sqlite/V3__tasks.sql")).unwrap();
+        let asker = UserId::new("ann").unwrap();
+        for query in queries() {
+            let mut sql = Statement { text: String::new(), values: Vec::new() };
+            let priority = priorities(&query).pop().unwrap();
+            let branch = branch(&mut sql, &asker, &query, TaskStatus::Open, priority).unwrap();
+            for line in plan(&connection, &branch, &sql.values) {
+                assert!(!line.starts_with("SCAN") && !line.contains("TEMP"), "{line} in {branch}");
+            }
+            let Statement { text, values } = statement(&asker, &query);
+            let lines = plan(&connection, &text, &values);
+            for line in &lines {
+                let small = ["SCAN (subquery", "SCAN p"].iter().any(|small| line.starts_with(small));
+                assert!(small || !line.starts_with("SCAN"), "{line} in {text}");
+            }
+            assert!(lines.iter().any(|line| line.starts_with("SEARCH t USING PRIMARY KEY")), "{lines:?}");
+        }
+    }
+}

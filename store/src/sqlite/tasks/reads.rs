@@ -20,19 +20,19 @@ pub(super) fn task(
     let mut statement = connection.prepare_cached(concat!(
         "SELECT ",
         task_columns!(),
-        ", CASE w.turn WHEN 0 THEN
-             (SELECT json_group_array(json_array(hex(c.id), c.seq, c.sender, c.at_ms, c.text,
-                                                 json(ifnull(c.mentions, '[]'))))
-              FROM (SELECT * FROM task_comments WHERE room = t.room AND task = t.id ORDER BY seq DESC LIMIT ?4) c) END,
+        ", CASE wanted.turn WHEN 0 THEN
+             (SELECT json_group_array(json_array(hex(said.id), said.seq, said.sender, said.at_ms, said.text,
+                                                 json(ifnull(said.mentions, '[]'))))
+              FROM (SELECT * FROM task_comments WHERE room = t.room AND task = t.id ORDER BY seq DESC LIMIT ?4) said) END,
              EXISTS (SELECT 1 FROM task_followers f WHERE f.room = t.room AND f.task = t.id AND f.user = ?1)
          FROM members m JOIN rooms r ON r.id = m.room
          CROSS JOIN (SELECT 0 AS turn, ?3 AS id
                      UNION ALL SELECT 1, d.waits_on FROM rooms o JOIN task_dependencies d ON d.room = o.number AND d.task = ?3
-                     WHERE o.id = ?2) w
-         JOIN tasks t ON t.room = r.number AND t.id = w.id WHERE m.room = ?2 AND m.user = ?1"
+                     WHERE o.id = ?2) wanted
+         JOIN tasks t ON t.room = r.number AND t.id = wanted.id WHERE m.room = ?2 AND m.user = ?1"
     ))?;
     let mut rows = statement.query(params![user.as_str(), room.as_str(), bytes(id), COMMENTS_WITH_TASK + 1])?;
-    let (mut seen, mut waits_on): (Option<(Task, Vec<Comment>, bool)>, Vec<Task>) = (None, Vec::new());
+    let (mut seen, mut waits_on) = (None, Vec::<Task>::new());
     while let Some(row) = rows.next()? {
         let task = read_task(row, 0, room.clone())?;
         match get::<Option<String>>(row, TASK_COLUMN_COUNT)? {

@@ -32,6 +32,9 @@ macro_rules! comment_columns {
 }
 pub(in crate::sqlite) use comment_columns;
 
+/// How many columns `comment_columns!` has.
+const COMMENT_COLUMN_COUNT: usize = 7;
+
 macro_rules! numbered {
     ($type:ident, $to:ident, $from:ident, $($variant:ident = $number:literal),*) => {
         pub(in crate::sqlite) fn $to(value: $type) -> i64 {
@@ -154,7 +157,7 @@ pub(in crate::sqlite) fn event_kept(body: &EventBody) -> Option<Kept<'_>> {
         EventBody::TaskChanged(TaskChanged { task, change, by }) => {
             (bytes(task.id), Some(by.as_str()), Some(change.as_str().to_owned()))
         }
-        EventBody::TaskCommented(TaskCommented { comment }) => (*comment.id.as_uuid().as_bytes(), None, None),
+        EventBody::TaskCommented(TaskCommented { comment, .. }) => (*comment.id.as_uuid().as_bytes(), None, None),
         EventBody::TaskDeleted(TaskDeleted { id, version, by }) => {
             (bytes(*id), Some(by.as_str()), Some(version.to_string()))
         }
@@ -163,7 +166,7 @@ pub(in crate::sqlite) fn event_kept(body: &EventBody) -> Option<Kept<'_>> {
 }
 
 /// An event about a task, with the task or comment as it is now; `None` for a kind that is none of them. The columns of the event
-/// are those of a page; those of the task begin at `from`, and those of the comment follow.
+/// are those of a page; those of the task begin at `from`, those of the comment follow, and then how many there are.
 pub(in crate::sqlite) fn event_body(
     stream: &StreamId,
     kind: u16,
@@ -181,7 +184,11 @@ pub(in crate::sqlite) fn event_body(
             let change = TaskChange::from(get::<String>(row, 6)?);
             EventBody::TaskChanged(TaskChanged { task: task()?, change, by: by()? })
         }
-        22 => EventBody::TaskCommented(TaskCommented { comment: read_comment(row, from + TASK_COLUMN_COUNT)? }),
+        22 => {
+            let comment = read_comment(row, from + TASK_COLUMN_COUNT)?;
+            let comment_count = get(row, from + TASK_COLUMN_COUNT + COMMENT_COLUMN_COUNT)?;
+            EventBody::TaskCommented(TaskCommented { comment, comment_count })
+        }
         23 => {
             let version = from_json(&get::<String>(row, 6)?)?;
             EventBody::TaskDeleted(TaskDeleted { id: get_task_id(row, 3)?, version, by: by()? })

@@ -3,7 +3,7 @@
 use hallway_protocol::event::{TaskChanged, TaskCommented, TaskCreated, TaskDeleted};
 use hallway_protocol::notification::NotificationKind;
 use hallway_protocol::task::{Comment, Task, TaskStatus};
-use hallway_protocol::{EventBody, Meta, Role, RoomId, Seq, TaskId, UserId};
+use hallway_protocol::{CommentId, EventBody, Meta, Role, RoomId, Seq, TaskId, UserId};
 use rusqlite::params;
 
 use super::rows::{bytes, find_task, get_status, get_task_id, priority_number, status_number};
@@ -120,7 +120,7 @@ fn create(batch: &mut Batch<'_>, at: &At<'_>, id: TaskId, action: &Action) -> Re
         follow(batch, at, id, user)?;
     }
     let done = one(batch, at.room, EventBody::TaskCreated(TaskCreated { task: task.clone() }))?;
-    tell(batch, at, done, id, &Told::of(at.actor, &[], &task.assignees, &[]), &key(&task))
+    tell(batch, at, done, (id, None), &Told::of(at.actor, &[], &task.assignees, &[]), &key(&task))
 }
 
 fn change(batch: &mut Batch<'_>, at: &At<'_>, old: &Task, action: &Action) -> Result<Done, Stop> {
@@ -146,7 +146,7 @@ fn change(batch: &mut Batch<'_>, at: &At<'_>, old: &Task, action: &Action) -> Re
     let told = Told::of(at.actor, &followers(batch, at, task.id)?, &assigned, &[]);
     let (id, key) = (task.id, key(&task));
     let done = one(batch, at.room, EventBody::TaskChanged(TaskChanged { task, change, by: at.actor.clone() }))?;
-    tell(batch, at, done, id, &told, &key)
+    tell(batch, at, done, (id, None), &told, &key)
 }
 
 /// Writes what a task is now; who has it and what it waits on stand elsewhere. Another due time is told again.
@@ -268,8 +268,12 @@ fn comment(batch: &mut Batch<'_>, at: &At<'_>, task: &Task, action: &Action) -> 
         .execute(params![at.number, bytes(task.id)])?;
     follow(batch, at, task.id, at.actor)?;
     let told = Told::of(at.actor, &followers(batch, at, task.id)?, &[], mentions);
-    let done = one(batch, at.room, EventBody::TaskCommented(TaskCommented { comment }))?;
-    tell(batch, at, done, task.id, &told, &format!("c:{id}"))
+    let done = one(
+        batch,
+        at.room,
+        EventBody::TaskCommented(TaskCommented { comment, comment_count: task.comment_count + 1 }),
+    )?;
+    tell(batch, at, done, (task.id, Some(*id)), &told, &format!("c:{id}"))
 }
 
 fn follow(batch: &Batch<'_>, at: &At<'_>, task: TaskId, user: &UserId) -> Result<(), Stop> {
@@ -301,7 +305,7 @@ fn tell(
     batch: &mut Batch<'_>,
     at: &At<'_>,
     mut done: Done,
-    task: TaskId,
+    (task, comment): (TaskId, Option<CommentId>),
     told: &Told,
     key: &str,
 ) -> Result<Done, Stop> {
@@ -312,6 +316,7 @@ fn tell(
     ];
     for (kind, users) in kinds.into_iter().filter(|(_, users)| !users.is_empty()) {
         let cause = Cause::about_task(kind, (at.room, task), Some(at.actor), users, key.to_owned());
+        let cause = Cause { comment, ..cause };
         done = done.with(notes::notify(batch, &cause)?);
     }
     Ok(done)
