@@ -13,6 +13,7 @@ mod seat;
 #[path = "../support/witness.rs"]
 mod witness;
 
+mod actions;
 mod admission;
 #[path = "allowed.rs"]
 mod allowed_walks;
@@ -34,9 +35,11 @@ mod one_read;
 mod people;
 mod presence;
 mod recovery;
+mod resolve;
 mod rights;
 mod slow_store;
 mod sync;
 mod tail;
+mod tasks;
 mod transcript;
 mod wrong_input;
