@@ -259,4 +259,20 @@ limits! {
     due_poll_ms: "milliseconds" = 1000 in 10..=60000,
         reached: "it looks", metric: "hallway_work_steps_total",
         test: "a_due_time_is_told_once";
+    /// Delivered webhooks that are kept, for traces.
+    webhooks_done_kept: "webhooks" = 10000 in 0..=10000000,
+        reached: "the oldest are dropped within a minute or two", metric: "hallway_webhooks_total",
+        test: "finished_webhooks_are_kept_to_their_bounds";
+    /// Webhooks that were given up and are kept, for replays.
+    webhooks_dead_kept: "webhooks" = 10000 in 0..=10000000,
+        reached: "the oldest are dropped within a minute or two", metric: "hallway_webhooks_total",
+        test: "finished_webhooks_are_kept_to_their_bounds";
+    /// Time after which it is looked whether the person of a notification is there.
+    hand_out_first_look_ms: "milliseconds" = 2000 in 0..=3600000,
+        reached: "who is nowhere connected has it handed to the application", metric: "hallway_hand_outs_total",
+        test: "what_somebody_offline_is_notified_of_is_handed_out_and_signed";
+    /// Notes of which notification was handed to which connection, on their way to the store.
+    delivery_notes_max: "notes" = 65536 in 1..=10000000,
+        reached: "what does not fit is missing in traces", metric: "hallway_delivery_notes_dropped_total",
+        test: "a_full_diary_drops_notes_and_says_how_many";
 }

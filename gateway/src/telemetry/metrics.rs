@@ -11,8 +11,8 @@ use super::exporter::{Exporter, MetricsError};
 use super::instruments::Instrument;
 pub use super::instruments::{Counter, Durations, Gauge, Labelled, Sizes};
 use super::labels::{
-    BusPath, BusRefused, CloseReason, CommandLabel, DrainOutcome, GapCause, HandOutLabel, RefusedReason, WebhookOutcome,
-    BusPath, BusRefused, CloseReason, CommandLabel, DrainOutcome, GapCause, NotificationLabel, RefusedReason, WorkLabel,
+    BusPath, BusRefused, CloseReason, CommandLabel, DrainOutcome, GapCause, HandOutLabel, NotificationLabel,
+    RefusedReason, WebhookOutcome, WorkLabel,
 };
 use hallway_protocol::ErrorCode;
 use hallway_protocol::frame::ResetReason;

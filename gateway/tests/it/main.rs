@@ -2,6 +2,8 @@
 //! `tests/support`.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "../support/application.rs"]
+mod application;
 #[path = "../support/fault_store.rs"]
 mod fault_store;
 #[path = "../support/node.rs"]
@@ -33,4 +35,5 @@ mod slow_store;
 mod sync;
 mod tail;
 mod transcript;
+mod webhooks;
 mod wrong_input;

@@ -146,7 +146,6 @@ fn tell(batch: &mut Batch<'_>, cause: &Cause<'_>, user: &UserId) -> Result<Optio
         room: cause.room.cloned(),
         message: cause.message,
         task: cause.task,
-        comment: None,
         by: cause.by.cloned(),
         at_ms,
         title: cause.notice.map(|notice| notice.title.clone()),

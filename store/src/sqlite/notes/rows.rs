@@ -77,7 +77,6 @@ pub(super) fn read(row: &Row<'_>) -> Result<Notification, StoreError> {
         room: if there(5)? { Some(get_room(row, 5)?) } else { None },
         message: get::<Option<[u8; 16]>>(row, 6)?.map(|bytes| message_id(&bytes)).transpose()?,
         task: get::<Option<[u8; 16]>>(row, 7)?.map(|bytes| task_id(&bytes)).transpose()?,
-        comment: None,
         by: if there(8)? { Some(get_user(row, 8)?) } else { None },
         at_ms: get_u64(row, 9)?,
         title: get(row, 10)?,
