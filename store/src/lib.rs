@@ -14,6 +14,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod connect;
 pub mod error;
 pub mod model;
 pub mod names;
@@ -28,6 +29,7 @@ pub mod tasks;
 use async_trait::async_trait;
 use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
 
+pub use connect::{ConnectState, MissedQuery};
 pub use error::{Refusal, StoreError};
 pub use model::*;
 pub use notifications::*;
@@ -83,8 +85,14 @@ pub trait Log: Send + Sync {
 /// Rooms, members and messages as they are now.
 #[async_trait]
 pub trait Rooms: Send + Sync {
-    /// Everything that a connecting user needs, in one snapshot. Makes the user's stream known if it is not.
-    async fn connect(&self, user: &UserId) -> Result<ConnectState, StoreError>;
+    /// Everything that a connecting user needs, in one snapshot, with what they missed of the streams that they name and that
+    /// are theirs in that snapshot, never below what they may see. Makes the user's stream known if it is not.
+    async fn connect_after(&self, user: &UserId, missed: MissedQuery) -> Result<ConnectState, StoreError>;
+
+    /// The same for a user who has nothing.
+    async fn connect(&self, user: &UserId) -> Result<ConnectState, StoreError> {
+        self.connect_after(user, MissedQuery::default()).await
+    }
 
     /// One room with the asker's membership, if any. `None` when it does not exist or is private and not theirs.
     async fn room(&self, user: &UserId, room: &RoomId) -> Result<Option<RoomView>, StoreError>;

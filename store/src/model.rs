@@ -1,7 +1,7 @@
 //! What goes into the store and what comes out of it.
 
 use hallway_protocol::command::Due;
-use hallway_protocol::model::{Member, MyRoom};
+use hallway_protocol::model::Member;
 use hallway_protocol::notification::QuietHours;
 use hallway_protocol::task::{Priority, TaskStatus};
 use hallway_protocol::{
@@ -368,20 +368,6 @@ pub struct Tail {
     pub heads: Vec<(StreamId, Seq)>,
     /// Events since the cursor that were looked at: at most [`TAIL_MAX_ROWS`] and one.
     pub rows: u64,
-}
-
-/// What a connecting user needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectState {
-    pub epoch: Epoch,
-    /// The user's own stream.
-    pub user: StreamHead,
-    /// In the order of their ids.
-    pub rooms: Vec<MyRoom>,
-    /// Those of them in which the user is muted.
-    pub muted: Vec<RoomId>,
-    /// Tokens that were issued before are refused; 0: none.
-    pub revoked_before_ms: u64,
 }
 
 /// A room and the asker's membership.

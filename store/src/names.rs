@@ -38,6 +38,39 @@ pub fn meant(phrase: &str, id: &str, name: Option<&str>) -> Option<bool> {
     begins.then_some(false)
 }
 
+/// How likely something is meant: the least is the likeliest. All of an id or name comes before its beginning, what is of the
+/// room that is spoken in before others, then it goes by name (without one, by id).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    beginning: bool,
+    elsewhere: bool,
+    name: String,
+    id: String,
+}
+
+impl Rank {
+    /// Of something with this id and name; `None` when it is not meant by the folded phrase.
+    #[must_use]
+    pub fn of(phrase: &str, (id, name): (&str, Option<&str>), of_room: bool) -> Option<Self> {
+        let exactly = meant(phrase, id, name)?;
+        Some(Self { beginning: !exactly, elsewhere: !of_room, name: fold(name.unwrap_or(id)), id: id.to_owned() })
+    }
+}
+
+/// The first and the last id of 16 bytes whose text begins with a folded phrase; `None` when no id's does.
+#[must_use]
+pub fn uuids(phrase: &str) -> Option<([u8; 16], [u8; 16])> {
+    const TEXT: &str = "00000000-0000-0000-0000-000000000000";
+    if phrase.is_empty() || !phrase.is_ascii() || phrase.len() > TEXT.len() {
+        return None;
+    }
+    let whole = |fill: &str| {
+        let rest = TEXT[phrase.len()..].replace('0', fill);
+        uuid::Uuid::try_parse(&format!("{phrase}{rest}")).ok().map(uuid::Uuid::into_bytes)
+    };
+    Some((whole("0")?, whole("f")?))
+}
+
 /// Text that is greater than every text that begins with `phrase`, and than no other that is greater than `phrase`.
 #[must_use]
 pub fn beyond(phrase: &str) -> String {
@@ -47,6 +80,8 @@ pub fn beyond(phrase: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     #[test]
@@ -67,6 +102,33 @@ mod tests {
         }
         for other in ["nna", "a b", "erg", "1", "", "anna bergs"] {
             assert_eq!(meant(other, "u1", name), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_meant_exactly_comes_first_then_what_is_here_then_by_name() {
+        let rank = |id: &str, name: &str, here| Rank::of("ann", (id, Some(name)), here).unwrap();
+        let order = [
+            rank("u9", "ANN", true),
+            rank("u1", "Ann", false),
+            rank("u8", "Annika", true),
+            rank("u3", "Anna", false),
+            rank("u4", "Anna", false),
+            rank("ann.1", "Zoe", false),
+        ];
+        assert!(order.is_sorted(), "{order:?}");
+        assert_eq!(Rank::of("ann", ("u1", None), true), None);
+    }
+
+    #[test]
+    fn the_beginning_of_an_id_names_a_range_of_ids() {
+        let (first, last) = uuids("0190a").unwrap();
+        assert_eq!((&first[..4], &last[..4]), (&[0x01, 0x90, 0xa0, 0][..], &[0x01, 0x90, 0xaf, 0xff][..]));
+        let whole = "0190a0b1-c2d3-7e4f-8a9b-0c1d2e3f4a5b";
+        let (first, last) = uuids(whole).unwrap();
+        assert_eq!((first, uuid::Uuid::from_bytes(first).to_string().as_str()), (last, whole));
+        for none in ["", "x", "0190a0b1c", "é", "0190a0b1-c2d3-7e4f-8a9b-0c1d2e3f4a5b0", "-"] {
+            assert_eq!(uuids(none), None, "{none:?}");
         }
     }
 

@@ -18,6 +18,7 @@ async fn fresh() -> (Arc<dyn Store>, TempDir) {
 }
 
 hallway_store::store_conformance_suite!(fresh);
+hallway_store::store_task_suite!(fresh);
 
 async fn handing_out() -> (Arc<dyn Store>, TempDir) {
     let directory = TempDir::new().unwrap();

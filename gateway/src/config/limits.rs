@@ -219,6 +219,22 @@ limits! {
     drain_reconnects_per_second: "connections per second" = 1000 in 1..=1000000,
         reached: "clients are told to come back later, up to 30 seconds", metric: "hallway_drained_total",
         test: "clients_of_a_drain_are_sent_back_spread_over_their_number";
+    /// People whose notifications leave a node together, at most.
+    notification_batch_recipients_max: "people" = 50 in 1..=10000,
+        reached: "the batch leaves at once", metric: "hallway_notification_batch_recipients",
+        test: "notifications_leave_together_and_at_once_when_a_batch_is_full";
+    /// Time that a notification waits for others; urgent ones do not.
+    notification_batch_wait_ms: "milliseconds" = 50 in 0..=5000,
+        reached: "the batch leaves as it is", metric: "hallway_notification_batch_wait_seconds",
+        test: "a_notification_waits_for_others_and_an_urgent_one_for_nobody";
+    /// How often a node looks for fan-out jobs that nobody told it of: those of a node that died.
+    fan_out_poll_ms: "milliseconds" = 1000 in 10..=60000,
+        reached: "it looks", metric: "hallway_work_steps_total",
+        test: "a_fan_out_that_a_dead_node_left_behind_is_finished";
+    /// How often a node looks for due times that have come.
+    due_poll_ms: "milliseconds" = 1000 in 10..=60000,
+        reached: "it looks", metric: "hallway_work_steps_total",
+        test: "a_due_time_is_told_once";
     /// Webhooks that one node delivers at a time.
     webhooks_in_flight_max: "webhooks" = 10 in 1..=1000,
         reached: "the next ones wait in the store", metric: "hallway_webhooks_in_flight",

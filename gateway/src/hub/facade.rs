@@ -15,7 +15,9 @@ use tokio::sync::oneshot;
 use super::changes::{PeopleWatch, RoomWatch};
 use super::connection::Join;
 use super::lane::{LaneMessage, PageForPair, SharedLane};
-use super::owner::{Attach, ListStreams, LogReader, Owner, OwnerMessage, attach_of_join};
+use super::owner::{
+    Attach, ClaimStreams, Claims, ListStreams, LogReader, Owner, OwnerMessage, Unclaim, attach_of_join,
+};
 use super::people::{Membership, People};
 use super::ring::RingBounds;
 use super::{Connection, ConnectionId, Diary, Inbox, LiveEvent};
@@ -111,6 +113,12 @@ impl Shared {
     pub(super) fn join(&self, connection: &Arc<Connection>, join: &Join) {
         let attach = attach_of_join(connection, join, &self.epoch());
         self.owners.of(&attach.stream).push(OwnerMessage::Attach(Box::new(attach)));
+    }
+
+    pub(super) fn unclaim(&self, back: Vec<Unclaim>) {
+        for (owner, back) in self.owners.shares(back, |unclaim| &unclaim.stream) {
+            owner.push(OwnerMessage::Unclaim(back));
+        }
     }
 
     /// See [`Hub::drive`].
@@ -361,6 +369,23 @@ impl Hub {
         let stream = StreamId::User(connection.user.clone());
         self.shared.owners.of(&stream).push(OwnerMessage::Enter(stream.clone()));
         true
+    }
+
+    /// Before the snapshot is read: which of these streams, had up to these numbers, are to be read with it. Each once.
+    pub async fn claim(&self, wanted: Vec<(StreamId, Seq)>) -> Claims {
+        let mut answers = Vec::new();
+        for (owner, wanted) in self.shared.owners.shares(wanted, |(stream, _)| stream) {
+            let (reply, answer) = oneshot::channel();
+            owner.push(OwnerMessage::Claim(ClaimStreams { wanted, reply }));
+            answers.push(answer);
+        }
+        let mut claims = Claims::none(Arc::clone(&self.shared));
+        for answer in answers {
+            if let Ok(more) = answer.await {
+                claims.join(more);
+            }
+        }
+        claims
     }
 
     /// Second step, after the snapshot was read.

@@ -44,7 +44,7 @@ pub use event::LiveEvent;
 pub use facade::{FollowedFrom, Hub};
 pub use inbox::Inbox;
 pub use lane::{LaneMessage, PageForPair};
-pub use owner::{Attach, LogPage, LogRead, LogReader};
+pub use owner::{Attach, Claims, Known, LogPage, LogRead, LogReader};
 pub use people::{Membership, MuteHeard};
 pub use ring::Ring;
 #[cfg(test)]

@@ -79,6 +79,17 @@ impl Ring {
         metrics.ring_bytes.add(inner.bytes as i64 - before as i64);
     }
 
+    /// Whether events `from..=to` are all here.
+    #[must_use]
+    pub fn covers(&self, from: Seq, to: Seq) -> bool {
+        let inner = self.inner();
+        let events = inner.as_ref().map(|inner| &inner.events);
+        events.is_some_and(|events| match (events.front(), events.back()) {
+            (Some(first), Some(last)) => first.seq() <= from && from <= to && to <= last.seq(),
+            _ => false,
+        })
+    }
+
     /// Events `from..=to`, when all of them are here.
     #[must_use]
     pub fn range(&self, from: Seq, to: Seq) -> Option<Vec<Arc<LiveEvent>>> {

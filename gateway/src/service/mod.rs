@@ -52,7 +52,7 @@ pub use command::{Actor, Answer};
 pub use reader::PageReader;
 pub use sync::SyncStart;
 #[cfg(test)]
-pub(crate) use sync::attaches;
+pub(crate) use sync::{Missed, attaches, resumed, settle};
 pub use upkeep::Readiness;
 
 use marks::Marks;

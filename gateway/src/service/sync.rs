@@ -1,20 +1,45 @@
 //! Hello and sync: one read, one plan, and each stream attached at what was read.
+//!
+//! The read brings what was missed along, of the streams that the client names and the hub has not in memory
+//! ([`Claims`]), within bounds. It changes nothing about continuity: what it brings is served to a pair that is Behind
+//! as a page of the log would be, and what it does not bring is read as such a page.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use hallway_protocol::frame::Reset;
 use hallway_protocol::model::MyRoom;
-use hallway_protocol::{Epoch, ErrorBody, ErrorCode, Position, RoomId, Seq, StreamId, UserId};
-use hallway_store::{ConnectState, StreamHead};
+use hallway_protocol::{Epoch, ErrorBody, ErrorCode, Event, Position, RoomId, Seq, StreamId, UserId};
+use hallway_store::{ConnectState, MissedQuery, StreamHead};
 
 use super::sync_plan::{StreamView, by_stream, plan};
 use super::{Service, answers};
-use crate::hub::{Attach, Connection};
+use crate::hub::{Attach, Claims, Connection, Known, LiveEvent};
+
+/// Missed events that are read together with a person's rooms, of all streams, in pages' worth. What is beyond is read in pages.
+const MISSED_MAX_PAGES: u64 = 2;
 
 /// What was read for a hello or a sync, before anything is attached.
 pub struct SyncStart {
     state: ConnectState,
+    missed: Missed,
+    claims: Claims,
+}
+
+/// What the read of a person's rooms brought along, by stream.
+pub(crate) struct Missed(HashMap<StreamId, Vec<Arc<LiveEvent>>>);
+
+impl Missed {
+    /// Takes it out of what was read.
+    pub(crate) fn of(state: &mut ConnectState) -> Self {
+        let pages = std::mem::take(&mut state.missed).into_iter();
+        let events = |events: Vec<Event>| events.into_iter().map(|event| Arc::new(LiveEvent::new(event))).collect();
+        Self(pages.map(|page| (page.head.stream, events(page.events))).collect())
+    }
+
+    fn of_stream(&self, stream: &StreamId) -> Vec<Arc<LiveEvent>> {
+        self.0.get(stream).cloned().unwrap_or_default()
+    }
 }
 
 impl SyncStart {
@@ -50,13 +75,28 @@ impl SyncStart {
 }
 
 impl Service {
-    /// Reads what a connecting person needs.
+    /// Reads what a connecting person needs, with what they missed behind these positions, as far as this node does not have
+    /// it and nobody else reads it for them.
     ///
     /// # Errors
     /// As the client is to see them.
-    pub async fn connect(&self, user: &UserId) -> Result<SyncStart, ErrorBody> {
+    pub async fn connect(
+        &self,
+        user: &UserId,
+        positions: &[Position],
+        limit: Option<u32>,
+    ) -> Result<SyncStart, ErrorBody> {
+        // Streams listen from here on, before anything is read.
+        let claims = self.inner.hub.claim(resumed(user, positions, &self.inner.hub.epoch())).await;
+        let limits = &self.inner.limits;
+        let query = MissedQuery {
+            after: claims.streams(),
+            newest: limit,
+            events_max: u32::try_from(MISSED_MAX_PAGES * limits.page_events_max).unwrap_or(u32::MAX),
+            bytes_max: limits.backlog_max_bytes / 2,
+        };
         let timeout = std::time::Duration::from_millis(self.inner.limits.store_timeout_ms);
-        let state = match tokio::time::timeout(timeout, self.inner.store.connect(user)).await {
+        let mut state = match tokio::time::timeout(timeout, self.inner.store.connect_after(user, query)).await {
             Ok(Ok(state)) => state,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "reading a person's rooms failed");
@@ -67,7 +107,9 @@ impl Service {
         if self.inner.hub.set_epoch(&state.epoch) {
             return Err(ErrorBody::new(ErrorCode::ShuttingDown, "the store began a new life: connect again"));
         }
-        Ok(SyncStart { state })
+        let missed = Missed::of(&mut state);
+        self.inner.metrics.store_missed_events.add(missed.0.values().map(|events| events.len() as u64).sum());
+        Ok(SyncStart { state, missed, claims })
     }
 
     /// Whether a stream is this person's now, as the store says, by a membership that began no later than the event after
@@ -89,7 +131,7 @@ impl Service {
     }
 
     /// Attaches a connection to all its streams after its hello was answered.
-    pub fn begin(&self, connection: &Arc<Connection>, start: &SyncStart, positions: &[Position], limit: Option<u32>) {
+    pub fn begin(&self, connection: &Arc<Connection>, start: SyncStart, positions: &[Position], limit: Option<u32>) {
         let known: HashMap<RoomId, Seq> =
             start.state.rooms.iter().map(|room| (room.info.room.clone(), room.joined_seq)).collect();
         self.attach_all(connection, start, positions, limit, false, |_| true);
@@ -97,7 +139,7 @@ impl Service {
     }
 
     /// Brings the streams that the client names up to date again.
-    pub fn again(&self, connection: &Arc<Connection>, start: &SyncStart, positions: &[Position], limit: Option<u32>) {
+    pub fn again(&self, connection: &Arc<Connection>, start: SyncStart, positions: &[Position], limit: Option<u32>) {
         let named = by_stream(positions);
         self.attach_all(connection, start, positions, limit, true, |stream| named.contains_key(stream));
     }
@@ -105,30 +147,55 @@ impl Service {
     fn attach_all(
         &self,
         connection: &Arc<Connection>,
-        start: &SyncStart,
+        SyncStart { state, missed, claims }: SyncStart,
         positions: &[Position],
         limit: Option<u32>,
         again: bool,
         wanted: impl Fn(&StreamId) -> bool,
     ) {
-        let epoch = &start.state.epoch;
-        let attaches = attaches(connection, &start.state, positions, limit, again, wanted);
+        let attaches = attaches(connection, &state, &missed, positions, limit, again, wanted);
+        // Newborns learn their heads before anybody is attached to them.
+        settle(claims, &state, &missed);
         for reset in attaches.iter().filter_map(|attach| attach.reset.as_ref()) {
             self.inner.metrics.resets.add(reset.reason);
         }
         let targets = attaches.iter().map(|attach| (attach.stream.clone(), attach.head)).collect();
         self.inner.metrics.syncs.add(1);
-        self.inner.hub.watch(connection.id, epoch.clone(), targets);
+        self.inner.hub.watch(connection.id, state.epoch, targets);
         for attach in attaches {
             self.inner.hub.attach(attach);
         }
     }
 }
 
+/// The streams that a client goes on with, and the last number that it has of each.
+pub(crate) fn resumed(user: &UserId, positions: &[Position], epoch: &Epoch) -> Vec<(StreamId, Seq)> {
+    let is_theirs = |stream: &StreamId| match stream {
+        StreamId::Room(_) => true,
+        StreamId::User(owner) => owner == user,
+        StreamId::System => false,
+    };
+    let named = by_stream(positions).into_values();
+    let resumed = named.filter(|position| position.epoch == *epoch && is_theirs(&position.stream));
+    let mut resumed: Vec<_> = resumed.map(|position| (position.stream.clone(), position.seq)).collect();
+    resumed.sort_unstable();
+    resumed
+}
+
+/// Tells the hub what was read of the streams that were claimed.
+pub(crate) fn settle(claims: Claims, state: &ConnectState, missed: &Missed) {
+    let heads: HashMap<&RoomId, Seq> = state.rooms.iter().map(|mine| (&mine.info.room, mine.last_seq)).collect();
+    claims.settle(|stream| {
+        let head = stream.room().map_or(Some(state.user.last_seq), |room| heads.get(room).copied())?;
+        Some(Known { head, events: missed.of_stream(stream) })
+    });
+}
+
 /// How the wanted streams of a person go on for a client with these positions.
 pub(crate) fn attaches(
     connection: &Arc<Connection>,
     state: &ConnectState,
+    missed: &Missed,
     positions: &[Position],
     limit: Option<u32>,
     again: bool,
@@ -141,6 +208,7 @@ pub(crate) fn attaches(
         let epoch = state.epoch.clone();
         let reset = plan.reset.map(|(seq, reason)| Reset { stream: view.stream.clone(), epoch, seq, reason });
         Attach {
+            missed: missed.of_stream(&view.stream),
             stream: view.stream,
             connection: Arc::clone(connection),
             next: plan.next,

@@ -113,7 +113,7 @@ impl Unidentified {
         connection.hold(self.permit);
         // From here on, dropping `identified` (also when this future is dropped) takes the connection out of the hub.
         let identified = Identified::new(Arc::clone(&sessions), Arc::clone(&connection), &identity, Instant::now());
-        let start = match service.connect(&identity.user).await {
+        let start = match service.connect(&identity.user, &hello.positions, hello.limit).await {
             Ok(start) => start,
             Err(error) => {
                 if let Some(permit) = connection.take_permit() {
@@ -143,7 +143,7 @@ impl Unidentified {
         line.send_reply(id, Reply::Hello(welcome));
         line.send(&ServerFrame::SyncBegin(SyncBegin { epoch: start.epoch().clone() }));
         service.hub().register(&connection);
-        service.begin(&connection, &start, &hello.positions, hello.limit);
+        service.begin(&connection, start, &hello.positions, hello.limit);
         Ok(identified)
     }
 }

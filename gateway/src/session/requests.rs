@@ -146,7 +146,8 @@ impl Requests {
             Command::Sync(sync) => {
                 let user = self.actor.connection.user.clone();
                 self.push_in_flight(Box::pin(async move {
-                    let outcome = Outcome::Sync(service.connect(&user).await, Box::new(sync));
+                    let start = service.connect(&user, &sync.positions, sync.limit).await;
+                    let outcome = Outcome::Sync(start, Box::new(sync));
                     Finished { id, begun, outcome }
                 }));
             }
@@ -175,7 +176,7 @@ impl Requests {
                 replies.send(&ServerFrame::SyncBegin(SyncBegin { epoch }));
                 // From here on the lane may send what the bracket opens.
                 replies.leave();
-                self.sessions.service.again(&self.actor.connection, &start, &sync.positions, sync.limit);
+                self.sessions.service.again(&self.actor.connection, start, &sync.positions, sync.limit);
             }
         }
         if self.in_flight_count() == 0

@@ -10,6 +10,7 @@ use hallway_protocol::{ErrorCode, Event, MessageId, Position, Reply, RoomId, Seq
 use loadtest_client::ledger::{Invariant, Ledger, Opening, PublishId, Recorder, SessionId};
 use loadtest_client::{Notice, Positions, Step};
 
+use super::door;
 use super::node::{self, NodeRef};
 use super::socket;
 use super::store::{Action, Write};
@@ -118,7 +119,7 @@ pub(super) fn connect(world: &mut World, client: usize) {
     let link = world.node_at(place).and_then(|node| {
         let Client { user, codec, positions, limit, .. } = &world.clients[client];
         let (user, codec, resume) = (user.clone(), *codec, (positions.to_vec(), *limit));
-        Some((node, node::admit(world, node, client, &user, codec, resume)?))
+        Some((node, door::admit(world, node, client, &user, codec, resume)?))
     });
     match link {
         Some(link) => {

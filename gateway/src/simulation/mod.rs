@@ -6,8 +6,8 @@
 //!
 //! What decides is the real thing: `hub` as a whole (owners with their sequencers, lanes with their pairs, rings, people),
 //! `connection::outbound` with its backlog, `service::sync_plan`, `session::catch_up`, both codecs, and the client's
-//! `Positions`. What waits is written here as things that happen: `node` (loops of owners, lanes and sessions, hello, the tail),
-//! `writer`. Each says what it stands for. `store` is a model, `profile` what a seed makes of a run.
+//! `Positions`. What waits is written here as things that happen: `node` (loops of owners, lanes and sessions, the tail),
+//! `door` (hello), `writer`. Each says what it stands for. `store` is a model, `profile` what a seed makes of a run.
 //!
 //! Invariants are checked with every frame that a client takes (I2, I4, I5, I8), after the last fault (I7: everything settled
 //! and everyone at the head in time), and by the ledger at the end (I1 to I6, I8).
@@ -16,6 +16,7 @@
 //! --lib whatever_fails --no-capture`. `HALLWAY_SIMULATION_SEEDS=20000` runs more of them.
 
 mod client;
+mod door;
 mod node;
 mod profile;
 mod run;

@@ -1,32 +1,22 @@
 //! A node: the real hub, and the loops that in `service` and `session` wait, written as things that happen.
 //!
 //! What stands in for what: [`poke`] for the loops of `hub/owner` and `hub/lane/shared`; [`session_turn`] and [`read_log`] for
-//! `session/run` and `session/catch_up`; [`admit`] for `session/handshake` and `service/sync`; [`follow_tail`] for
+//! `session/run` and `session/catch_up`; the sibling `door` for `session/handshake` and `service/sync`; [`follow_tail`] for
 //! `service/upkeep`; the sibling `writer` for `service/writer`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-
-use hallway_protocol::codec::Codec;
-use hallway_protocol::command::Welcome;
-use hallway_protocol::frame::{OkFrame, SyncBegin};
-use hallway_protocol::{Position, Reply, ServerFrame, UserId};
-use hallway_store::ConnectState;
 
 use super::socket::Socket;
 use super::store::{Page, Transaction};
 use super::world::World;
 use super::writer::Writer;
 use super::{client, writer};
-use crate::connection::{Budget, Outbound, data_frame};
-use crate::hub::{
-    Behind, Connection, ConnectionId, LiveEvent, LogPage, LogRead, OwnerReading, PageForPair, SteppedHub,
-};
+use crate::hub::{Behind, Connection, LiveEvent, LogPage, LogRead, OwnerReading, PageForPair, SteppedHub};
 use crate::sabotage::{Mutant, is_on};
-use crate::service::attaches;
 use crate::session::catch_up;
 
 /// As in `service/upkeep`.
@@ -54,17 +44,17 @@ pub(super) struct NodeRef {
     pub(super) life: u32,
 }
 
-type Publishing = (Pin<Box<dyn Future<Output = ()>>>, Box<dyn FnOnce(&mut World)>);
+type Waiting = (Pin<Box<dyn Future<Output = ()>>>, Box<dyn FnOnce(&mut World)>);
 
 pub(super) struct Alive {
     pub(super) hub: SteppedHub,
     pub(super) writer: Writer,
     pub(super) sessions: BTreeMap<u64, Session>,
-    publishing: Vec<Publishing>,
+    waiting: Vec<Waiting>,
     /// When the next turn of each owner and lane is due.
     owner_due_us: Vec<Option<u64>>,
     lane_is_due: Vec<bool>,
-    next_connection: u64,
+    pub(super) next_connection: u64,
 }
 
 pub(super) struct Session {
@@ -74,6 +64,12 @@ pub(super) struct Session {
     is_reading_log: bool,
     turn_is_due: bool,
     client_reads: bool,
+}
+
+impl Session {
+    pub(super) fn new(connection: Arc<Connection>, socket: Arc<Socket>, client: usize) -> Self {
+        Self { connection, socket, client, is_reading_log: false, turn_is_due: false, client_reads: false }
+    }
 }
 
 impl World {
@@ -108,7 +104,7 @@ pub(super) fn start(world: &mut World, place: usize) {
                     hub,
                     writer: Writer::default(),
                     sessions: BTreeMap::new(),
-                    publishing: Vec::new(),
+                    waiting: Vec::new(),
                     next_connection: 1,
                 });
                 world.say(|| format!("node {place} is up (life {life})"));
@@ -178,13 +174,24 @@ pub(super) fn publish(
 ) {
     let Some(alive) = world.alive(node) else { return };
     let hub = alive.hub.hub.clone();
-    alive.publishing.push((Box::pin(async move { hub.publish(events).await }), Box::new(then)));
+    wait(world, node, async move { hub.publish(events).await }, then);
+}
+
+/// Waits for the hub, then goes on, if the node still lives.
+pub(super) fn wait(
+    world: &mut World,
+    node: NodeRef,
+    future: impl Future<Output = ()> + 'static,
+    then: impl FnOnce(&mut World) + 'static,
+) {
+    let Some(alive) = world.alive(node) else { return };
+    alive.waiting.push((Box::pin(future), Box::new(then)));
     poke(world, node);
 }
 
 /// Whoever has something to do on a node gets a turn soon.
 pub(super) fn poke(world: &mut World, node: NodeRef) {
-    poll_publishing(world, node);
+    poll_waiting(world, node);
     let (now, now_us) = (world.now(), world.now_us);
     let Some(alive) = world.alive(node) else { return };
     let mut owners = Vec::new();
@@ -240,15 +247,15 @@ pub(super) fn poke(world: &mut World, node: NodeRef) {
     }
 }
 
-fn poll_publishing(world: &mut World, node: NodeRef) {
+fn poll_waiting(world: &mut World, node: NodeRef) {
     let mut index = 0;
     loop {
         let Some(alive) = world.alive(node) else { return };
-        let Some((publishing, _)) = alive.publishing.get_mut(index) else { return };
-        match publishing.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        let Some((waiting, _)) = alive.waiting.get_mut(index) else { return };
+        match waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Pending => index += 1,
             Poll::Ready(()) => {
-                let (_, then) = alive.publishing.remove(index);
+                let (_, then) = alive.waiting.remove(index);
                 then(world);
             }
         }
@@ -304,81 +311,6 @@ fn lane_turn(world: &mut World, node: NodeRef, index: usize) {
         world.after(delay_us, move |world| lane_turn(world, node, index));
     }
     poke(world, node);
-}
-
-/// A client knocks. Registered first, read second, attached third. Returns the number of its connection.
-pub(super) fn admit(
-    world: &mut World,
-    node: NodeRef,
-    client: usize,
-    user: &UserId,
-    codec: Codec,
-    (positions, limit): (Vec<Position>, Option<u32>),
-) -> Option<u64> {
-    let (metrics, backlog_max_bytes) = (Arc::clone(&world.metrics), world.profile.limits.backlog_max_bytes);
-    let socket = Arc::new(Socket::new(world.profile.socket_bytes));
-    let alive = world.alive(node)?;
-    let id = alive.next_connection;
-    alive.next_connection += 1;
-    let budget = Arc::new(Budget::new(u64::MAX));
-    let outbound = Outbound::new(Arc::clone(&socket) as _, backlog_max_bytes, budget, metrics);
-    let connection = Arc::new(Connection::new(ConnectionId(id), user.clone(), codec, Arc::new(outbound)));
-    if !alive.hub.hub.enter(&connection) {
-        return None;
-    }
-    let session = Session {
-        connection: Arc::clone(&connection),
-        socket,
-        client,
-        is_reading_log: false,
-        turn_is_due: false,
-        client_reads: false,
-    };
-    alive.sessions.insert(id, session);
-    poke(world, node);
-    let user = user.clone();
-    world.read_store(
-        move |store| store.connect(&user),
-        move |world, state| {
-            let Some(alive) = world.alive(node).filter(|alive| alive.sessions.contains_key(&id)) else { return };
-            match state {
-                Some(state) => begin(&alive.hub.hub, &connection, state, &positions, limit),
-                None => hang_up(world, node, id),
-            }
-            poke(world, node);
-        },
-    );
-    Some(id)
-}
-
-fn begin(
-    hub: &crate::hub::Hub,
-    connection: &Arc<Connection>,
-    state: ConnectState,
-    positions: &[Position],
-    limit: Option<u32>,
-) {
-    hub.learn(&connection.user, &state.rooms, &state.muted, state.user.last_seq);
-    let welcome = Welcome {
-        session: String::new(),
-        user: connection.user.clone(),
-        epoch: state.epoch.clone(),
-        protocol_minor: 0,
-        server_version: String::new(),
-        heartbeat_interval_ms: 0,
-        token_expires_at_ms: 0,
-        rooms: state.rooms.clone(),
-    };
-    let push = |frame: &ServerFrame| connection.outbound.push(data_frame(connection.codec, frame));
-    push(&ServerFrame::Ok(OkFrame { id: 0, reply: Reply::Hello(welcome) }));
-    push(&ServerFrame::SyncBegin(SyncBegin { epoch: state.epoch.clone() }));
-    hub.register(connection);
-    let attaches = attaches(connection, &state, positions, limit, false, |_| true);
-    let targets = attaches.iter().map(|attach| (attach.stream.clone(), attach.head)).collect();
-    hub.watch(connection.id, state.epoch.clone(), targets);
-    attaches.into_iter().for_each(|attach| hub.attach(attach));
-    let known: HashMap<_, _> = state.rooms.iter().map(|room| (room.info.room.clone(), room.joined_seq)).collect();
-    hub.end_of_hello(connection, |room| known.get(room).copied());
 }
 
 /// A connection ends, whoever wanted it.

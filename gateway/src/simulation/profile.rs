@@ -15,6 +15,8 @@ pub(super) struct Profile {
     pub(super) limits: Limits,
     /// What a client's socket takes until it is read.
     pub(super) socket_bytes: usize,
+    /// Missed events that a connect brings along.
+    pub(super) missed_max_events: u32,
     /// How long people talk, and how often each of them does something.
     pub(super) talk_us: u64,
     pub(super) pause_us: u64,
@@ -126,6 +128,7 @@ impl Profile {
             kills: random.random_range(0..4),
             killed_after_commit,
             killed_after_publish,
+            missed_max_events: random.random_range(0..60),
         }
     }
 }

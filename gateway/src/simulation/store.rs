@@ -11,7 +11,7 @@ use hallway_protocol::{
     Epoch, Event, EventBody, History, Message, MessageId, Role, RoomId, RoomInfo, RoomKind, Seq, StreamId, UserId,
     Visibility,
 };
-use hallway_store::{ConnectState, StreamHead};
+use hallway_store::{ConnectState, MissedQuery, StreamHead};
 
 /// One writing command.
 #[derive(Debug, Clone)]
@@ -280,15 +280,32 @@ impl Store {
         self.rooms.keys().filter(move |room| self.is_member(user, room))
     }
 
-    pub(super) fn connect(&self, user: &UserId) -> ConnectState {
-        let rooms = self.rooms_of(user).filter_map(|room| self.my_room(user, room)).collect();
-        ConnectState {
-            epoch: self.epoch.clone(),
-            user: self.head(&StreamId::User(user.clone())),
-            rooms,
-            muted: Vec::new(),
-            revoked_before_ms: 0,
+    pub(super) fn connect(&self, user: &UserId, missed: &MissedQuery) -> ConnectState {
+        let rooms: Vec<MyRoom> = self.rooms_of(user).filter_map(|room| self.my_room(user, room)).collect();
+        let own = self.head(&StreamId::User(user.clone()));
+        let missed = self.missed(&own, &rooms, missed);
+        ConnectState { epoch: self.epoch.clone(), user: own, rooms, muted: Vec::new(), revoked_before_ms: 0, missed }
+    }
+
+    fn missed(&self, own: &StreamHead, rooms: &[MyRoom], query: &MissedQuery) -> Vec<hallway_store::Page> {
+        let mut left = query.events_max;
+        let mut pages = Vec::new();
+        for (stream, after) in &query.after {
+            let mine = rooms.iter().find(|mine| Some(&mine.info.room) == stream.room());
+            let (first_seq, last_seq) = match mine {
+                Some(mine) => (mine.first_seq.max(mine.visible_from_seq), mine.last_seq),
+                None if *stream == own.stream => (own.first_seq, own.last_seq),
+                None => continue,
+            };
+            let newest = query.newest.map_or(0, |newest| last_seq.saturating_sub(u64::from(newest)));
+            let after = newest.max(first_seq - 1).max(*after);
+            if after < last_seq && left > 0 {
+                let events = self.page(stream, after, left).events;
+                left -= u32::try_from(events.len()).unwrap_or(left);
+                pages.push(hallway_store::Page { head: self.head(stream), after, events });
+            }
         }
+        pages
     }
 
     fn my_room(&self, user: &UserId, room: &RoomId) -> Option<MyRoom> {

@@ -78,6 +78,7 @@ catalogue! {
     ring_bytes: Gauge = "hallway_ring_bytes", "bytes", "Bytes of recent events held in memory";
     store_pages: Counter = "hallway_store_pages_total", "reads", "Reads of event pages from the store";
     store_page_streams: Counter = "hallway_store_page_streams_total", "streams", "Streams asked for in those reads";
+    store_missed_events: Counter = "hallway_store_missed_events_total", "events", "Missed events that were read together with a person's rooms";
     syncs: Counter = "hallway_syncs_total", "syncs", "Clients brought up to date, by hello or sync";
     sync_duration: Durations = "hallway_sync_duration_seconds", "seconds", "From hello or sync read to its last page in the backlog";
     resets: Labelled<ResetReason> = "hallway_resets_total", "streams", "Streams that a client was told to forget, by reason";
@@ -118,6 +119,10 @@ catalogue! {
     admitted_sync: Durations = "hallway_admitted_sync_seconds", "seconds", "From being let in to the end of the first sync";
     draining: Gauge = "hallway_draining", "boolean", "1 while the node is stopping";
     drained: Labelled<DrainOutcome> = "hallway_drained_total", "connections", "Connections that a drain took leave of, by outcome";
+    notifications_created: Labelled<NotificationLabel> = "hallway_notifications_created_total", "notifications", "Notifications that this node committed, by kind";
+    notification_batch_recipients: Sizes = "hallway_notification_batch_recipients", "people", "People whose notifications left together";
+    notification_batch_wait: Durations = "hallway_notification_batch_wait_seconds", "seconds", "How long the first notification of a batch waited for others";
+    work_steps: Labelled<WorkLabel> = "hallway_work_steps_total", "steps", "Steps of the store's own work that wrote something, by work: fan-out jobs, due times";
     webhooks: Labelled<WebhookOutcome> = "hallway_webhooks_total", "attempts", "Attempts to deliver a webhook, by what they came to";
     webhooks_in_flight: Gauge = "hallway_webhooks_in_flight", "webhooks", "Webhooks that this node is delivering";
     webhook_duration: Durations = "hallway_webhook_seconds", "seconds", "From a webhook's connect to its answer, or the end of the attempt";
@@ -125,10 +130,6 @@ catalogue! {
     hand_outs: Labelled<HandOutLabel> = "hallway_hand_outs_total", "notifications", "Notifications that were looked at for the application, by what became of them";
     delivery_notes: Counter = "hallway_delivery_notes_total", "notes", "Notes of which notification was handed to which connection, written to the store";
     delivery_notes_dropped: Counter = "hallway_delivery_notes_dropped_total", "notes", "Such notes that were lost: too many at once, or the store did not take them";
-    notifications_created: Labelled<NotificationLabel> = "hallway_notifications_created_total", "notifications", "Notifications that this node committed, by kind";
-    notification_batch_recipients: Sizes = "hallway_notification_batch_recipients", "people", "People whose notifications left together";
-    notification_batch_wait: Durations = "hallway_notification_batch_wait_seconds", "seconds", "How long the first notification of a batch waited for others";
-    work_steps: Labelled<WorkLabel> = "hallway_work_steps_total", "steps", "Steps of the store's own work that wrote something, by work: fan-out jobs, due times";
 }
 
 impl Metrics {

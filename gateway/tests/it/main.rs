@@ -4,6 +4,8 @@
 
 #[path = "../support/application.rs"]
 mod application;
+#[path = "../support/allowed/mod.rs"]
+mod allowed;
 #[path = "../support/fault_store.rs"]
 mod fault_store;
 #[path = "../support/node.rs"]
@@ -13,7 +15,10 @@ mod seat;
 #[path = "../support/witness.rs"]
 mod witness;
 
+mod actions;
 mod admission;
+#[path = "allowed.rs"]
+mod allowed_walks;
 mod auth;
 mod backlog;
 mod bursts;
@@ -27,13 +32,17 @@ mod held_up;
 mod hostile;
 mod http;
 mod limits;
+mod notifications;
+mod one_read;
 mod people;
 mod presence;
 mod recovery;
+mod resolve;
 mod rights;
 mod slow_store;
 mod sync;
 mod tail;
+mod tasks;
 mod transcript;
 mod webhooks;
 mod wrong_input;

@@ -154,7 +154,8 @@ async fn a_long_absence_comes_in_pages_without_a_gap() {
     let mut absent = node.enter(&node.options("ada").positions(vec![seat.at("lobby", 0)])).await;
     absent.events("lobby", 1..=300).await;
     absent.synced().await;
-    assert!(node.metric("hallway_store_pages_total").await - pages >= 29.0);
+    // Two pages' worth came with the rooms.
+    assert!(node.metric("hallway_store_pages_total").await - pages >= 28.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

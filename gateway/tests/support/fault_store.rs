@@ -1,5 +1,6 @@
 //! A store that is slow or fails when it is told to, around a real one.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -9,7 +10,7 @@ use hallway_protocol::{Epoch, NotificationId, RoomId, StreamId, TaskId, UserId};
 use hallway_store::{
     AudienceBatch, AuditPage, AuditQuery, BanQuery, BansPage, CommentQuery, CommentsPage, CommitBatch, ConnectState,
     DeadJobsPage, Delivery, Durability, Ending, HandOut, HandOutFate, HeadBatch, HistoryQuery, Job, JobClaim,
-    JobResult, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, NewJob, NotificationQuery,
+    JobResult, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, MissedQuery, NewJob, NotificationQuery,
     NotificationsPage, PageBatch, PageRequest, People, Progress, ResolveQuery, RoomQuery, RoomView, Rooms, RoomsPage,
     Store, StoreError, StreamHead, Tail, TailCursor, TaskQuery, TaskView, TasksPage, TogetherBatch, Upkeep, Write,
 };
@@ -38,6 +39,8 @@ pub(crate) struct FaultStore {
     pages_work: watch::Sender<bool>,
     entered: watch::Sender<usize>,
     page_requests: Mutex<Vec<PageRequest>>,
+    /// Questions about people's rooms and events, each one call.
+    reads: AtomicUsize,
     /// Time that each connect takes, one after the other.
     connect_pause: Mutex<std::time::Duration>,
     connecting: tokio::sync::Mutex<()>,
@@ -51,6 +54,7 @@ impl FaultStore {
             pages_work: watch::Sender::new(true),
             entered: watch::Sender::new(0),
             page_requests: Mutex::default(),
+            reads: AtomicUsize::default(),
             connect_pause: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
         }
@@ -79,6 +83,15 @@ impl FaultStore {
         *self.entered.borrow()
     }
 
+    /// How often rooms, pages and heads were asked for since the last call.
+    pub(crate) fn take_reads(&self) -> usize {
+        self.reads.swap(0, Ordering::Relaxed)
+    }
+
+    fn count_read(&self) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Pages asked for since the last call.
     pub(crate) fn take_page_requests(&self) -> Vec<PageRequest> {
         std::mem::take(&mut self.page_requests.lock().unwrap())
@@ -89,6 +102,29 @@ impl FaultStore {
         self.commits.send_replace(Commits::WorkForNewOnes);
     }
 
+    /// A commit, with what it comes to at present.
+    async fn faulty<T>(&self, commit: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        self.entered.send_modify(|entered| *entered += 1);
+        let fault = *self.commits.borrow();
+        match fault {
+            Commits::Work | Commits::WorkForNewOnes => commit.await,
+            Commits::WaitBefore => {
+                self.commits_work().await;
+                commit.await
+            }
+            Commits::WaitAfter => {
+                let committed = commit.await;
+                self.commits_work().await;
+                committed
+            }
+            Commits::FailBefore => Err(StoreError::Unavailable("told to fail".into())),
+            Commits::FailAfter => {
+                commit.await?;
+                Err(StoreError::OutcomeUnknown("told to forget the answer".into()))
+            }
+        }
+    }
+
     async fn commits_work(&self) {
         self.commits.subscribe().wait_for(|commits| *commits == Commits::Work).await.unwrap();
     }
@@ -97,29 +133,11 @@ impl FaultStore {
 #[async_trait]
 impl Log for FaultStore {
     async fn commit(&self, batch: Vec<Write>) -> Result<CommitBatch, StoreError> {
-        self.entered.send_modify(|entered| *entered += 1);
-        let fault = *self.commits.borrow();
-        match fault {
-            Commits::Work | Commits::WorkForNewOnes => self.inner.commit(batch).await,
-            Commits::WaitBefore => {
-                self.commits_work().await;
-                self.inner.commit(batch).await
-            }
-            Commits::WaitAfter => {
-                let committed = self.inner.commit(batch).await;
-                self.commits_work().await;
-                committed
-            }
-            Commits::FailBefore => Err(StoreError::Unavailable("told to fail".into())),
-            Commits::FailAfter => {
-                self.inner.commit(batch).await?;
-                Err(StoreError::OutcomeUnknown("told to forget the answer".into()))
-            }
-        }
+        self.faulty(self.inner.commit(batch)).await
     }
 
     async fn commit_together(&self, writes: Vec<Write>) -> Result<TogetherBatch, StoreError> {
-        self.inner.commit_together(writes).await
+        self.faulty(self.inner.commit_together(writes)).await
     }
 
     async fn mark_read(&self, marks: Vec<Mark>) -> Result<MarkBatch, StoreError> {
@@ -127,12 +145,14 @@ impl Log for FaultStore {
     }
 
     async fn pages(&self, requests: Vec<PageRequest>) -> Result<PageBatch, StoreError> {
+        self.count_read();
         self.page_requests.lock().unwrap().extend(requests.iter().cloned());
         self.pages_work.subscribe().wait_for(|work| *work).await.unwrap();
         self.inner.pages(requests).await
     }
 
     async fn heads(&self, streams: Vec<StreamId>) -> Result<HeadBatch, StoreError> {
+        self.count_read();
         self.inner.heads(streams).await
     }
 
@@ -143,16 +163,18 @@ impl Log for FaultStore {
 
 #[async_trait]
 impl Rooms for FaultStore {
-    async fn connect(&self, user: &UserId) -> Result<ConnectState, StoreError> {
+    async fn connect_after(&self, user: &UserId, missed: MissedQuery) -> Result<ConnectState, StoreError> {
+        self.count_read();
         let pause = *self.connect_pause.lock().unwrap();
         if !pause.is_zero() {
             let _turn = self.connecting.lock().await;
             tokio::time::sleep(pause).await;
         }
-        self.inner.connect(user).await
+        self.inner.connect_after(user, missed).await
     }
 
     async fn room(&self, user: &UserId, room: &RoomId) -> Result<Option<RoomView>, StoreError> {
+        self.count_read();
         self.inner.room(user, room).await
     }
 

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use hallway_protocol::codec::Received;
 use hallway_protocol::command::Welcome;
-use hallway_protocol::{Command, ErrorBody, ErrorCode, Event, Position, Seq, ServerFrame, StreamId};
+use hallway_protocol::notification::Notification;
+use hallway_protocol::{Command, ErrorBody, ErrorCode, Event, EventBody, Position, Seq, ServerFrame, StreamId};
 use loadtest_client::{ClientError, Connection, End};
 use serde_json::{Value, json};
 
@@ -143,6 +144,27 @@ impl Seat {
             ServerFrame::Event(event) => event,
             _ => unreachable!(),
         }
+    }
+
+    /// The next event of the own stream that is of this kind.
+    pub(crate) async fn own(&mut self, kind: &str) -> Event {
+        let stream = StreamId::User(self.welcome.user.clone());
+        let wanted = |frame: &ServerFrame| match frame {
+            ServerFrame::Event(event) => event.stream == stream && event.body.name() == kind,
+            _ => false,
+        };
+        match self.take(kind, wanted).await {
+            ServerFrame::Event(event) => event,
+            _ => unreachable!(),
+        }
+    }
+
+    /// The next notification, and how many are unread after it.
+    pub(crate) async fn notified(&mut self) -> (Notification, u64) {
+        let event = self.own("notification.created").await;
+        let EventBody::NotificationCreated(created) = event.body else { unreachable!() };
+        assert_eq!(created.notification.seq, event.seq, "its number is its event's");
+        (created.notification, created.unread)
     }
 
     /// Reads the room's events until this one came; returns it.

@@ -14,10 +14,11 @@ DECLARE
 BEGIN
     EXECUTE format('CREATE FUNCTION hallway_fold_v5(given text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
         ''SELECT lower(btrim(given) COLLATE %I) COLLATE "C"''', rules);
-    EXECUTE format('CREATE FUNCTION hallway_words_v5(given text) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
-        ''SELECT ARRAY(SELECT DISTINCT word COLLATE "C" FROM unnest(hallway_fold_v5(given)
-            || regexp_split_to_array(hallway_fold_v5(given) COLLATE %I, ''''[^[:alnum:]]+'''')) word WHERE word <> '''''''')''',
-        rules);
+    EXECUTE format('CREATE FUNCTION hallway_words_v5(given text) RETURNS text[] LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS
+        ''DECLARE folded text := hallway_fold_v5(given); BEGIN
+            RETURN ARRAY(SELECT DISTINCT word COLLATE "C" FROM unnest(folded
+                || regexp_split_to_array(folded COLLATE %I, ''''[^[:alnum:]]+'''')) word WHERE word <> '''''''');
+        END''', rules);
 END $$;
 
 ALTER TABLE users ADD COLUMN name text;
@@ -119,33 +120,40 @@ CREATE INDEX channel_words_of ON channel_words (room);
 
 -- The words of members and channels are kept by triggers: functions of every release make members and channels. A membership
 -- and a name change under the lock of the user, a channel under its own.
-CREATE FUNCTION hallway_entries_v5(id_in text, name_in text) RETURNS TABLE (word text) LANGUAGE sql STABLE AS $$
-    SELECT hallway_fold_v5(id_in) UNION SELECT unnest(hallway_words_v5(name_in)) WHERE name_in IS NOT NULL
-$$;
 CREATE FUNCTION hallway_member_trigger_v5() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    named text;
 BEGIN
-    IF TG_OP = 'INSERT' THEN
-        INSERT INTO member_words (room, word, user_id)
-        SELECT NEW.room, w.word, NEW.user_id
-        FROM hallway_entries_v5(NEW.user_id, (SELECT name FROM users WHERE id = NEW.user_id)) w ON CONFLICT DO NOTHING;
-    ELSE
+    IF TG_OP = 'DELETE' THEN
         DELETE FROM member_words WHERE user_id = OLD.user_id AND room = OLD.room;
+        RETURN NULL;
+    END IF;
+    INSERT INTO member_words (room, word, user_id) VALUES (NEW.room, hallway_fold_v5(NEW.user_id), NEW.user_id);
+    SELECT name INTO named FROM users WHERE id = NEW.user_id;
+    IF named IS NOT NULL THEN
+        INSERT INTO member_words (room, word, user_id) SELECT NEW.room, unnest(hallway_words_v5(named)), NEW.user_id
+        ON CONFLICT DO NOTHING;
     END IF;
     RETURN NULL;
 END $$;
 CREATE FUNCTION hallway_name_trigger_v5() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    words text[] := hallway_words_v5(NEW.name) || hallway_fold_v5(NEW.id);
 BEGIN
     DELETE FROM member_words WHERE user_id = NEW.id;
     INSERT INTO member_words (room, word, user_id)
-    SELECT m.room, w.word, NEW.id FROM members m, hallway_entries_v5(NEW.id, NEW.name) w
-    WHERE m.user_id = NEW.id ON CONFLICT DO NOTHING;
+    SELECT m.room, w.word, NEW.id FROM members m, unnest(words) AS w(word)
+    WHERE m.user_id = NEW.id AND w.word IS NOT NULL ON CONFLICT DO NOTHING;
     RETURN NULL;
 END $$;
 CREATE FUNCTION hallway_channel_trigger_v5() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     DELETE FROM channel_words WHERE room = NEW.id;
-    INSERT INTO channel_words (word, room) SELECT w.word, NEW.id FROM hallway_entries_v5(NEW.id, NEW.name) w
-    WHERE NEW.public AND NOT NEW.archived AND NEW.kind = 0 ON CONFLICT DO NOTHING;
+    IF NEW.public AND NOT NEW.archived AND NEW.kind = 0 THEN
+        INSERT INTO channel_words (word, room)
+        SELECT w.word, NEW.id FROM unnest(hallway_words_v5(NEW.name) || hallway_fold_v5(NEW.id)) AS w(word)
+        WHERE w.word IS NOT NULL ON CONFLICT DO NOTHING;
+    END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER channel_words AFTER UPDATE OF name, public, archived, kind ON rooms FOR EACH ROW
@@ -154,8 +162,9 @@ CREATE TRIGGER member_words AFTER INSERT OR DELETE ON members FOR EACH ROW EXECU
 CREATE TRIGGER name_words AFTER UPDATE OF name ON users FOR EACH ROW
     WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION hallway_name_trigger_v5();
 INSERT INTO member_words (room, word, user_id) SELECT room, hallway_fold_v5(user_id), user_id FROM members;
-INSERT INTO channel_words (word, room) SELECT w.word, r.id FROM rooms r, hallway_entries_v5(r.id, r.name) w
-WHERE r.public AND NOT r.archived AND r.kind = 0;
+INSERT INTO channel_words (word, room)
+SELECT DISTINCT w.word, r.id FROM rooms r, unnest(hallway_words_v5(r.name) || hallway_fold_v5(r.id)) AS w(word)
+WHERE r.public AND NOT r.archived AND r.kind = 0 AND w.word IS NOT NULL;
 
 -- A task as the wire shows it.
 CREATE FUNCTION hallway_task_v5(t tasks) RETURNS json LANGUAGE sql STABLE AS $$

@@ -13,6 +13,7 @@ pub mod fan_out;
 pub mod kit;
 pub mod lists;
 pub mod log;
+pub mod missed;
 pub mod model;
 pub mod notes_kit;
 pub mod notifications;
@@ -21,10 +22,13 @@ pub mod people;
 pub mod reading;
 pub mod resolve;
 pub mod roles;
+pub mod task_content;
 pub mod task_kit;
 pub mod task_lists;
+pub mod task_notes;
 pub mod tasks;
 pub mod together;
+pub mod unread;
 pub mod upkeep;
 
 /// Expands to one `#[tokio::test]` per case.
@@ -67,6 +71,10 @@ macro_rules! store_conformance_suite {
             lists: rooms_are_listed_by_their_ids,
             lists: members_are_listed_by_their_ids,
             lists: connect_is_one_picture_of_everything,
+            missed: what_was_missed_comes_with_the_connect,
+            missed: nothing_comes_of_what_a_user_may_not_see,
+            missed: a_page_begins_where_the_stream_goes_on_for_its_user,
+            missed: what_comes_with_a_connect_is_bounded,
             audiences: a_rooms_audience_is_its_members_while_they_are_few,
             audiences: who_shares_a_room_is_an_acquaintance_and_nobody_else,
             upkeep: trimming_takes_a_prefix_and_says_so,
@@ -123,6 +131,11 @@ macro_rules! store_notifications_suite {
             fan_out: a_dead_nodes_hand_outs_are_taken_over_and_settled_ones_stay_settled,
             fan_out: an_overdue_acknowledgement_is_said_to_be_overdue,
             fan_out: nodes_at_the_same_time_never_claim_the_same_hand_out,
+            unread: unread_counters_follow_a_simple_model,
+            task_notes: who_has_to_do_with_a_task_is_notified_of_it,
+            task_notes: what_is_undone_together_notifies_nobody,
+            task_notes: a_due_time_is_told_once_to_whoever_has_to_do_with_it,
+            task_notes: due_times_are_told_once_however_many_ask,
             outbox: jobs_are_claimed_by_priority_then_by_age_and_only_once,
             outbox: jobs_of_targets_that_are_left_out_wait,
             outbox: claimers_at_the_same_time_never_get_the_same_job,
@@ -151,13 +164,13 @@ macro_rules! store_task_suite {
             tasks: nothing_waits_on_itself_whoever_links_at_once,
             tasks: a_refused_change_of_a_task_leaves_nothing_behind,
             tasks: links_and_assignees_of_a_task_are_bounded,
-            tasks: a_deleted_task_is_gone_everywhere,
-            tasks: comments_come_newest_first_and_are_bounded,
-            tasks: who_makes_gets_or_comments_a_task_follows_it,
-            tasks: tasks_are_for_members_of_the_room,
-            tasks: a_repeated_change_of_a_task_returns_the_first_result,
-            tasks: pages_show_tasks_as_they_are_now,
-            tasks: trimming_a_room_keeps_its_tasks,
+            task_content: a_deleted_task_is_gone_everywhere,
+            task_content: comments_come_newest_first_and_are_bounded,
+            task_content: who_makes_gets_or_comments_a_task_follows_it,
+            task_content: tasks_are_for_members_of_the_room,
+            task_content: a_repeated_change_of_a_task_returns_the_first_result,
+            task_content: pages_show_tasks_as_they_are_now,
+            task_content: trimming_a_room_keeps_its_tasks,
             task_lists: lists_of_tasks_follow_a_model_in_every_order_and_by_every_filter,
             task_lists: a_summary_counts_what_a_model_counts,
             task_lists: a_summary_names_the_most_loaded_people_only,

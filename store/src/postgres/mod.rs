@@ -43,10 +43,10 @@ pub use options::PostgresOptions;
 use crate::{
     AudienceBatch, AuditPage, AuditQuery, BanQuery, BansPage, CommentQuery, CommentsPage, CommitBatch, ConnectState,
     DeadJobsPage, Delivery, Durability, Ending, HandOut, HandOutFate, HandOutRules, HeadBatch, HistoryQuery, Job,
-    JobClaim, JobResult, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, NewJob, NotificationQuery,
-    Notifications, NotificationsPage, Outbox, PageBatch, PageRequest, People, Progress, ResolveQuery, RoomQuery,
-    RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor, TaskQuery, TaskView, Tasks, TasksPage,
-    TogetherBatch, Upkeep, Write,
+    JobClaim, JobResult, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage, MissedQuery, NewJob,
+    NotificationQuery, Notifications, NotificationsPage, Outbox, PageBatch, PageRequest, People, Progress,
+    ResolveQuery, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor, TaskQuery, TaskView,
+    Tasks, TasksPage, TogetherBatch, Upkeep, Write,
 };
 use connection::{Connections, Kind};
 
@@ -109,8 +109,8 @@ impl Log for PostgresStore {
 
 #[async_trait]
 impl Rooms for PostgresStore {
-    async fn connect(&self, user: &UserId) -> Result<ConnectState, StoreError> {
-        reads::connect(&self.connections, user).await
+    async fn connect_after(&self, user: &UserId, missed: MissedQuery) -> Result<ConnectState, StoreError> {
+        reads::connect(&self.connections, user, &missed).await
     }
 
     async fn room(&self, user: &UserId, room: &RoomId) -> Result<Option<RoomView>, StoreError> {

@@ -8,8 +8,8 @@ use super::connection::{Connections, Kind};
 use super::rows::{corrupt, event, info, message, role, signed, unsigned};
 use super::statements;
 use crate::{
-    ConnectState, HeadBatch, HistoryFrom, HistoryQuery, MemberQuery, MembersPage, MessagesPage, Page, PageBatch,
-    PageRequest, RoomQuery, RoomView, RoomsPage, StoreError, StreamHead, TAIL_MAX_ROWS, Tail, TailCursor,
+    ConnectState, HeadBatch, HistoryFrom, HistoryQuery, MemberQuery, MembersPage, MessagesPage, MissedQuery, Page,
+    PageBatch, PageRequest, RoomQuery, RoomView, RoomsPage, StoreError, StreamHead, TAIL_MAX_ROWS, Tail, TailCursor,
 };
 
 /// The room and the user that a stream belongs to, one of them.
@@ -88,9 +88,17 @@ pub(super) async fn tail(connections: &Connections, cursor: TailCursor) -> Resul
     Ok(Tail { epoch, next: TailCursor(next), heads, rows: covered })
 }
 
-pub(super) async fn connect(connections: &Connections, user: &UserId) -> Result<ConnectState, StoreError> {
+pub(super) async fn connect(
+    connections: &Connections,
+    user: &UserId,
+    missed: &MissedQuery,
+) -> Result<ConnectState, StoreError> {
     // It may make the user's row; done twice it is the same, so an unknown outcome is no matter.
-    let rows = connections.run(Kind::Read, statements::CONNECT, &[&user.as_str()]).await?;
+    let rows = if missed.after.is_empty() || missed.events_max == 0 {
+        connections.run(Kind::Read, statements::CONNECT, &[&user.as_str()]).await?
+    } else {
+        connect_missed(connections, user, missed).await?
+    };
     let epoch = epoch_of(&rows)?;
     let head = &rows[0];
     let stream = StreamId::User(user.clone());
@@ -113,7 +121,48 @@ pub(super) async fn connect(connections: &Connections, user: &UserId) -> Result<
             unread: unsigned(row.try_get(10).map_err(corrupt)?),
         });
     }
-    Ok(ConnectState { epoch, user, rooms, muted, revoked_before_ms })
+    let missed = missed_pages(&rows)?;
+    Ok(ConnectState { epoch, user, rooms, muted, revoked_before_ms, missed })
+}
+
+async fn connect_missed(
+    connections: &Connections,
+    user: &UserId,
+    missed: &MissedQuery,
+) -> Result<Vec<Row>, StoreError> {
+    let own = StreamId::User(user.clone());
+    // Whoever names the stream of another user gets nothing of it: no room, and not theirs.
+    let wanted = || missed.after.iter().filter(|(stream, _)| stream.room().is_some() || *stream == own);
+    let streams: Vec<String> = wanted().map(|(stream, _)| stream.to_string()).collect();
+    let rooms: Vec<Option<&str>> = wanted().map(|(stream, _)| owner(stream).0).collect();
+    let after: Vec<i64> = wanted().map(|(_, after)| signed(*after)).collect();
+    let newest = missed.newest.map_or(i64::MAX, i64::from);
+    let (events_max, bytes_max) = (i64::from(missed.events_max), signed(missed.bytes_max));
+    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
+        [&user.as_str(), &streams, &rooms, &after, &newest, &events_max, &bytes_max];
+    connections.run(Kind::Read, statements::CONNECT_MISSED, &parameters).await
+}
+
+/// The pages among the rows of [`statements::CONNECT_MISSED`]; those of [`statements::CONNECT`] have none.
+fn missed_pages(rows: &[Row]) -> Result<Vec<Page>, StoreError> {
+    /// Where the columns of a page begin, and those of its event.
+    const PAGE_AT: usize = 15;
+    const EVENT_AT: usize = PAGE_AT + 8;
+    let mut pages: Vec<Page> = Vec::new();
+    for row in rows.iter().filter(|row| row.len() > PAGE_AT) {
+        let Some(stream) = row.try_get::<_, Option<&str>>(PAGE_AT).map_err(corrupt)? else { continue };
+        let stream: StreamId = stream.parse()?;
+        if pages.last().is_none_or(|page| page.head.stream != stream) {
+            let number = |column| unsigned(row.get(PAGE_AT + column));
+            let (first_seq, last_seq) = (number(2), number(3));
+            let head = StreamHead { stream: stream.clone(), first_seq, last_seq };
+            pages.push(Page { head, after: number(1), events: Vec::new() });
+        }
+        if let (Some(event), Some(page)) = (event(row, EVENT_AT, &stream)?, pages.last_mut()) {
+            page.events.push(event);
+        }
+    }
+    Ok(pages)
 }
 
 pub(super) async fn room(

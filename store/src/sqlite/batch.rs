@@ -15,6 +15,7 @@ use super::tables::{
     MemberRow, RoomRow, find_member, find_room, get, get_u64, history_code, int, kind_code, role_code,
 };
 use super::tables::{from_json, get_u64_option, level_code, level_from, to_json, visibility_code};
+use super::words::{self, Named};
 use crate::{HandOutRules, StoreError};
 
 /// A row of `users`; number 0 until it is written.
@@ -87,8 +88,13 @@ impl<'a> Batch<'a> {
         room: &RoomId,
         change: impl FnOnce(&mut RoomInfo),
     ) -> Result<RoomInfo, StoreError> {
+        let connection = self.connection;
         let row = self.room_mut(room)?;
+        let old = row.info.name.clone();
         change(&mut row.info);
+        if old != row.info.name {
+            words::change(connection, &Named::Room(row.number), old.as_deref(), row.info.name.as_deref())?;
+        }
         Ok(row.info.clone())
     }
 
@@ -102,7 +108,8 @@ impl<'a> Batch<'a> {
     pub(super) fn insert_room(&mut self, info: RoomInfo) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
-                "INSERT INTO rooms (id, kind, visibility, history, name, created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO rooms (id, kind, visibility, history, name, created_at_ms, worded)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)",
             )?
             .execute(params![
                 info.room.as_str(),
@@ -113,6 +120,7 @@ impl<'a> Batch<'a> {
                 int(info.created_at_ms)
             ])?;
         let number = self.connection.last_insert_rowid();
+        words::change(self.connection, &Named::Room(number), None, info.name.as_deref())?;
         let row = RoomRow { number, first_seq: 1, last_seq: 0, message_count: 0, oldest_at_ms: None, info };
         self.rooms.insert(row.info.room.clone(), (row, true));
         Ok(())

@@ -14,7 +14,9 @@ use super::batch::{Batch, Marker};
 use super::messages::{self, Place};
 use super::notes::{self, Notified};
 use super::people;
+use super::resolve;
 use super::tables::{int, message_id, visible_from};
+use super::tasks::{self, At};
 use crate::rules::{self, Invitation, Standing};
 use crate::{Action, Committed, Ending, Refusal, StoreError, USER_ROOMS_MAX, Write};
 
@@ -125,6 +127,7 @@ fn carry_out(batch: &mut Batch<'_>, actor: &UserId, action: &Action) -> Result<D
         Action::CreateRoom { room, visibility, history, name } => {
             return create_room(batch, actor, room, *visibility, *history, name.as_ref());
         }
+        Action::SetProfile { user, name } => return resolve::set_profile(batch, user, name.as_deref()),
         Action::OpenDirect { room, other } => return open_direct(batch, actor, room, other),
         _ => {}
     }
@@ -190,6 +193,7 @@ fn carry_out(batch: &mut Batch<'_>, actor: &UserId, action: &Action) -> Result<D
         Action::EditMessage { .. } => messages::edit(batch, &place, actor, action),
         Action::DeleteMessage { id, .. } => messages::delete(batch, &place, room, actor, role, *id),
         Action::React { id, emoji, remove, .. } => messages::react(batch, &place, room, actor, (*id, emoji, *remove)),
+        action if action.task().is_some() => tasks::act(batch, &At { room, number, head, actor, role }, action),
         _ => Err(Refusal::Forbidden.into()),
     }
 }

@@ -2,8 +2,8 @@
 
 use hallway_protocol::event::{
     MemberBanned, MemberJoined, MemberMuted, MemberRemoved, MemberUnbanned, MemberUnmuted, MemberUpdated,
-    MembershipChanged, MessageCreated, MessageDeleted, MessageEdited, MessageReacted, MuteChanged, ReadMarked,
-    RoomArchived, RoomCreated, RoomUpdated, SessionRevoked, UserRevoked,
+    MembershipChanged, MessageCreated, MessageDeleted, MessageEdited, MessageReacted, MuteChanged, ProfileChanged,
+    ReadMarked, RoomArchived, RoomCreated, RoomUpdated, SessionRevoked, UserRevoked,
 };
 use hallway_protocol::{
     Event, EventBody, Message, MessageId, Role, RoomId, RoomInfo, Seq, SessionId, StreamId, UserId,
@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::notes;
 use super::tables::{
-    empty_head, find_room, find_stream, from_json, get, get_u64, int, message_columns, message_id, read_message,
-    role_code, role_from, to_json,
+    MESSAGE_COLUMN_COUNT, empty_head, find_room, find_stream, from_json, get, get_u64, int, message_columns,
+    message_id, read_message, role_code, role_from, to_json,
 };
+use super::tasks::{self, comment_columns, task_columns};
 use crate::{Page, PageRequest, StoreError};
 
 /// What `membership.changed` keeps beside the room.
@@ -100,6 +101,11 @@ fn record(body: &EventBody) -> Result<Record<'_>, StoreError> {
             let kept = (body.muted, body.until_ms, body.room_seq);
             Record { object: name(body.room.as_str()), detail: Some(to_json(&kept)?), ..none }
         }
+        EventBody::ProfileChanged(body) => Record { detail: Some(to_json(&body.name)?), ..none },
+        other if let Some((object, actor, detail)) = tasks::event_kept(other) => {
+            let object = Some(ToSqlOutput::Owned(Value::Blob(object.to_vec())));
+            Record { object, actor, detail, ..none }
+        }
         other => match notes::event_detail(other)? {
             Some(detail) => Record { detail: Some(detail), ..none },
             None => return Err(StoreError::Corrupt(format!("{} cannot be kept", other.name()))),
@@ -138,8 +144,15 @@ pub(super) fn page(connection: &Connection, request: &PageRequest) -> Result<Pag
         let mut statement = connection.prepare_cached(concat!(
             "SELECT e.seq, e.kind, e.at_ms, e.object, e.message_seq, e.actor, e.detail, ",
             message_columns!(),
-            " FROM events e
+            ", ",
+            task_columns!(),
+            ", ",
+            comment_columns!(),
+            ", (SELECT o.comment_count FROM tasks o WHERE o.room = c.room AND o.id = c.task)
+             FROM events e
              LEFT JOIN messages m ON e.kind IN (7, 8) AND m.room = e.stream AND m.seq = ifnull(e.message_seq, e.seq)
+             LEFT JOIN tasks t ON t.room = e.stream AND t.id = CASE WHEN e.kind IN (20, 21) THEN e.object END
+             LEFT JOIN task_comments c ON c.room = e.stream AND c.seq = CASE e.kind WHEN 22 THEN e.seq END
              WHERE e.stream = ?1 AND e.seq > ?2 ORDER BY e.seq LIMIT ?3"
         ))?;
         let mut rows = statement.query(params![number, int(request.after), request.limit])?;
@@ -187,14 +200,19 @@ fn event(
             let (read_seq, unread) = from_json(&detail(row)?)?;
             EventBody::ReadMarked(ReadMarked { room: object_room(row)?, read_seq, unread })
         }
-        kind => act_on_people(kind, row)?
-            .map_or_else(|| notes::event_body(connection, (stream, seq, kind), row, 6), |body| Ok(Some(body)))?
-            .ok_or_else(|| StoreError::Corrupt(format!("{stream} has an event of kind {kind} at {seq}")))?,
+        kind => match act_on_people(kind, row)? {
+            Some(body) => body,
+            None => match tasks::event_body(stream, kind, row, TASK_AT)? {
+                Some(body) => body,
+                None => notes::event_body(connection, (stream, seq, kind), row, 6)?
+                    .ok_or_else(|| StoreError::Corrupt(format!("{stream} has an event of kind {kind} at {seq}")))?,
+            },
+        },
     };
     Ok(Event { stream: stream.clone(), seq, at_ms, body })
 }
 
-/// The events of acts on people; `None` for a kind that is none of them.
+/// The events of acts on people, and of people's names; `None` for a kind that is none of them.
 fn act_on_people(kind: u16, row: &Row<'_>) -> Result<Option<EventBody>, StoreError> {
     Ok(Some(match kind {
         13 => EventBody::MemberBanned(MemberBanned {
@@ -218,12 +236,15 @@ fn act_on_people(kind: u16, row: &Row<'_>) -> Result<Option<EventBody>, StoreErr
             let (muted, until_ms, room_seq) = from_json(&detail(row)?)?;
             EventBody::MuteChanged(MuteChanged { room: object_room(row)?, muted, until_ms, room_seq })
         }
+        29 => EventBody::ProfileChanged(ProfileChanged { name: from_json(&detail(row)?)? }),
         _ => return Ok(None),
     }))
 }
 
 /// Where a message's columns begin in a page's row.
 const MESSAGE_AT: usize = 7;
+/// Where a task's columns begin, and then a comment's.
+const TASK_AT: usize = MESSAGE_AT + MESSAGE_COLUMN_COUNT;
 
 fn room_now(connection: &Connection, stream: &StreamId, held: &mut Option<RoomInfo>) -> Result<RoomInfo, StoreError> {
     if held.is_none() {

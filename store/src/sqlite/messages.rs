@@ -74,9 +74,14 @@ pub(super) fn send(batch: &mut Batch<'_>, number: i64, actor: &UserId, action: &
         deleted: false,
         reactions: Vec::new(),
     };
-    let done = one(batch, room, EventBody::MessageCreated(MessageCreated { message: message.clone() }))?;
+    let may_notify = !mentions.is_empty() || reply_to.is_some() || room.is_direct();
+    let cause = may_notify.then(|| message.clone());
+    let done = one(batch, room, EventBody::MessageCreated(MessageCreated { message }))?;
     batch.set_marker(room, actor, Marker { seq, ordinal });
-    Ok(done.with(notes::of_message(batch, (room, number), &message)?))
+    match cause {
+        Some(message) => Ok(done.with(notes::of_message(batch, (room, number), &message)?)),
+        None => Ok(done),
+    }
 }
 
 pub(super) fn edit(batch: &mut Batch<'_>, place: &Place, actor: &UserId, action: &Action) -> Result<Done, Stop> {

@@ -2,7 +2,7 @@
 //!
 //! One thread owns the writing connection and takes jobs from a bounded queue; a few connections read, each page or list
 //! in one read transaction. Reading order: `tables` (values in columns), `events` (the log), `batch`, `commit` and
-//! `messages` (the writing commands), `notes` (notifications), `outbox` (webhooks), `reads`, `upkeep`, `life` (lock and
+//! `messages` (the writing commands), `together`, `tasks`, `words` and `resolve` (names), `notes` (notifications), `outbox` (webhooks), `reads`, `upkeep`, `life` (lock and
 //! epoch), `writer` and `readers` (threads).
 //!
 //! **Invariant:** only the writer's thread writes, and an answer leaves it after COMMIT returned.
@@ -20,8 +20,12 @@ mod outbox;
 mod people;
 mod readers;
 mod reads;
+mod resolve;
 mod tables;
+mod tasks;
+mod together;
 mod upkeep;
+mod words;
 mod writer;
 
 use std::fs::File;
@@ -39,8 +43,8 @@ use crate::error::Cause;
 use crate::{
     AudienceBatch, AuditPage, AuditQuery, BATCH_MAX_WRITES, BanQuery, BansPage, CommitBatch, ConnectState, Durability,
     Ending, HandOutRules, HeadBatch, HistoryQuery, Log, Mark, MarkBatch, MemberQuery, MembersPage, MessagesPage,
-    PageBatch, PageRequest, People, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead, Tail, TailCursor,
-    Upkeep, Write,
+    MissedQuery, PageBatch, PageRequest, People, RoomQuery, RoomView, Rooms, RoomsPage, StoreError, StreamHead,
+    TOGETHER_MAX_WRITES, Tail, TailCursor, TogetherBatch, Upkeep, Write,
 };
 
 mod migrations {
@@ -53,7 +57,7 @@ pub const DATABASE_FILE: &str = "hallway.db";
 /// How long a connection waits for a lock inside the database (recovery, checkpoint).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements that a connection keeps prepared.
-const STATEMENTS_KEPT: usize = 64;
+const STATEMENTS_KEPT: usize = 192;
 
 /// A store in a data directory, which belongs to this process alone until it is closed or dropped.
 #[derive(Debug)]
@@ -81,6 +85,7 @@ impl SqliteStore {
         migrations::migrations::runner()
             .run(&mut connection)
             .map_err(|error| StoreError::Unusable(format!("cannot migrate {}: {error}", path.display())))?;
+        in_transaction(&mut connection, words::complete)?;
         let epoch = life::begin(&connection, data_dir)?;
         tracing::debug!(%epoch, path = %path.display(), "store opened");
         let readers = Readers::open(&path)?;
@@ -184,6 +189,15 @@ impl Log for SqliteStore {
         .await
     }
 
+    async fn commit_together(&self, writes: Vec<Write>) -> Result<TogetherBatch, StoreError> {
+        if writes.len() > TOGETHER_MAX_WRITES {
+            let message = format!("{} writes together; at most {TOGETHER_MAX_WRITES} are allowed", writes.len());
+            return Err(StoreError::Refused(Cause::from(message)));
+        }
+        let hand_outs = self.hand_outs;
+        self.writer.run(move |connection| together::commit_together(connection, &writes, hand_outs)).await
+    }
+
     async fn mark_read(&self, marks: Vec<Mark>) -> Result<MarkBatch, StoreError> {
         let hand_outs = self.hand_outs;
         self.write(move |connection| {
@@ -227,10 +241,10 @@ impl Log for SqliteStore {
 
 #[async_trait]
 impl Rooms for SqliteStore {
-    async fn connect(&self, user: &UserId) -> Result<ConnectState, StoreError> {
+    async fn connect_after(&self, user: &UserId, missed: MissedQuery) -> Result<ConnectState, StoreError> {
         let asked = user.clone();
         let (state, known) =
-            self.readers.run(move |connection| reads::connect(connection, upkeep::now_ms(), &asked)).await?;
+            self.readers.run(move |connection| reads::connect(connection, upkeep::now_ms(), &asked, &missed)).await?;
         if !known {
             let user = user.clone();
             self.write(move |connection| people::make_known(connection, &user)).await?;
@@ -267,9 +281,6 @@ impl Rooms for SqliteStore {
         self.readers.run(move |connection| audiences::acquaintances(connection, &user, others)).await
     }
 }
-
-#[async_trait]
-impl crate::Tasks for SqliteStore {}
 
 #[async_trait]
 impl People for SqliteStore {

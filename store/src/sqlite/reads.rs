@@ -1,17 +1,18 @@
 //! Rooms, members and messages as they are now; each list is one statement by keyset.
 
+use hallway_protocol::event::{MessageCreated, MessageEdited};
 use hallway_protocol::model::{Member, MyRoom};
-use hallway_protocol::{Message, RoomId, StreamId, UserId, Visibility};
+use hallway_protocol::{Event, EventBody, Message, RoomId, StreamId, UserId, Visibility};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::life;
 use super::tables::{
     MemberRow, ROOM_COLUMN_COUNT, empty_head, find_member, find_room, find_stream, get, get_u64, get_u64_option,
     get_user, int, message_columns, read_message, read_room, role_from, room_columns, visible_from,
 };
+use super::{events, life};
 use crate::{
-    ConnectState, HistoryFrom, HistoryQuery, MemberQuery, MembersPage, MessagesPage, RoomQuery, RoomView, RoomsPage,
-    StoreError, StreamHead,
+    ConnectState, HistoryFrom, HistoryQuery, MemberQuery, MembersPage, MessagesPage, MissedQuery, Page, PageRequest,
+    RoomQuery, RoomView, RoomsPage, StoreError, StreamHead,
 };
 
 pub(super) fn head(connection: &Connection, stream: &StreamId) -> Result<StreamHead, StoreError> {
@@ -19,7 +20,12 @@ pub(super) fn head(connection: &Connection, stream: &StreamId) -> Result<StreamH
 }
 
 /// What a connecting user needs, and whether they are known.
-pub(super) fn connect(connection: &Connection, now_ms: u64, user: &UserId) -> Result<(ConnectState, bool), StoreError> {
+pub(super) fn connect(
+    connection: &Connection,
+    now_ms: u64,
+    user: &UserId,
+    missed: &MissedQuery,
+) -> Result<(ConnectState, bool), StoreError> {
     let mut statement = connection.prepare_cached(concat!(
         "SELECT ",
         room_columns!(),
@@ -54,7 +60,70 @@ pub(super) fn connect(connection: &Connection, now_ms: u64, user: &UserId) -> Re
     let user = head(connection, &StreamId::User(user.clone()))?;
     let known = revoked_before_ms.is_some();
     let revoked_before_ms = revoked_before_ms.map_or(0, i64::unsigned_abs);
-    Ok((ConnectState { epoch: life::epoch(connection)?, user, rooms: mine, muted, revoked_before_ms }, known))
+    let missed = missed_pages(connection, &user, &mine, missed)?;
+    let epoch = life::epoch(connection)?;
+    Ok((ConnectState { epoch, user, rooms: mine, muted, revoked_before_ms, missed }, known))
+}
+
+/// What is new in the streams that were asked for and are this user's, as far as it fits; those that have little come first.
+fn missed_pages(
+    connection: &Connection,
+    own: &StreamHead,
+    mine: &[MyRoom],
+    asked: &MissedQuery,
+) -> Result<Vec<Page>, StoreError> {
+    let mut ranges = Vec::with_capacity(asked.after.len());
+    for (stream, after) in &asked.after {
+        let (first_seq, last_seq) = match stream {
+            // They are in the order of their ids.
+            StreamId::Room(room) => match mine.binary_search_by(|mine| mine.info.room.cmp(room)) {
+                Ok(found) => (mine[found].visible_from_seq.max(mine[found].first_seq), mine[found].last_seq),
+                Err(_) => continue,
+            },
+            stream if *stream == own.stream => (own.first_seq, own.last_seq),
+            _ => continue,
+        };
+        let after = asked.goes_on_after(*after, first_seq.saturating_sub(1), last_seq);
+        if after < last_seq {
+            ranges.push((last_seq - after, stream, after));
+        }
+    }
+    ranges.sort_by_key(|(count, _, _)| *count);
+    let (mut pages, mut events_left, mut bytes_left) = (Vec::new(), u64::from(asked.events_max), asked.bytes_max);
+    for (count, stream, after) in ranges {
+        if events_left == 0 {
+            break;
+        }
+        let limit = u32::try_from(count.min(events_left)).unwrap_or(u32::MAX);
+        let mut page = events::page(connection, &PageRequest { stream: stream.clone(), after, limit })?;
+        events_left = events_left.saturating_sub(u64::from(limit));
+        let fits = page.events.iter().take_while(|event| {
+            let left = bytes_left.checked_sub(text_bytes(event));
+            bytes_left = left.unwrap_or(0);
+            left.is_some()
+        });
+        let fits = fits.count();
+        let is_cut = fits < page.events.len();
+        page.events.truncate(fits);
+        if !page.events.is_empty() {
+            pages.push(page);
+        }
+        if is_cut {
+            break;
+        }
+    }
+    Ok(pages)
+}
+
+/// What an event says, in bytes, as far as clients decide how much that is.
+fn text_bytes(event: &Event) -> u64 {
+    let bytes = match &event.body {
+        EventBody::MessageCreated(MessageCreated { message }) | EventBody::MessageEdited(MessageEdited { message }) => {
+            message.text.len() + message.meta.as_ref().map_or(0, |meta| meta.as_json().len())
+        }
+        _ => 0,
+    };
+    bytes as u64
 }
 
 pub(super) fn room(connection: &Connection, user: &UserId, room: &RoomId) -> Result<Option<RoomView>, StoreError> {

@@ -266,7 +266,9 @@ fn sorts(room: &Room) -> bool {
         room.tasks.iter().map(|(id, (_, waits_on))| (*id, waits_on.iter().copied().collect())).collect();
     while let Some(free) = left.iter().find(|(_, waits_on)| waits_on.is_empty()).map(|(id, _)| *id) {
         left.remove(&free);
-        left.values_mut().for_each(|waits_on| drop(waits_on.remove(&free)));
+        for waits_on in left.values_mut() {
+            waits_on.remove(&free);
+        }
     }
     left.is_empty()
 }

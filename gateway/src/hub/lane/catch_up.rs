@@ -10,6 +10,7 @@ use hallway_protocol::{Position, Seq, ServerFrame, StreamId};
 use super::tables::{Seat, Target};
 use super::{Lane, PageForPair};
 use crate::connection::data_frame;
+use crate::hub::LiveEvent;
 
 impl Lane {
     pub(super) fn page(&mut self, page: PageForPair) {
@@ -46,6 +47,14 @@ impl Lane {
         self.serve(stream_slot, slot, &page.events);
         self.catch_up(stream_slot, slot);
         self.check_watch(slot, Some(stream_slot));
+    }
+
+    /// Serves what was read before the attach. What does not fit is asked of the log, as everything that is not there.
+    pub(super) fn serve_missed(&mut self, stream_slot: u32, slot: u32, events: &[Arc<LiveEvent>]) {
+        let follower = self.followers[slot as usize].as_ref();
+        if !events.is_empty() && follower.is_some_and(|follower| follower.connection.outbound.is_half_empty()) {
+            self.serve(stream_slot, slot, events);
+        }
     }
 
     /// Brings a pair that may be Behind to the cursor from the ring, or asks its session to read the log.

@@ -72,6 +72,8 @@ pub struct LaneAttach {
     pub ring: Arc<Ring>,
     /// Said before the first event.
     pub reset: Option<Reset>,
+    /// Events from `next` on that were read for it already, as far as they were.
+    pub missed: Vec<Arc<LiveEvent>>,
     /// Replaces what the pair was doing; otherwise an attach of the same membership is ignored.
     pub again: bool,
 }
@@ -208,6 +210,7 @@ impl Lane {
             None => stream.seat(pair, |slot, place| note_place(&mut self.followers, slot, stream_slot, place)),
         }
         if pair.is_behind() {
+            self.serve_missed(stream_slot, slot, &attach.missed);
             self.catch_up(stream_slot, slot);
         }
         self.check_watch(slot, Some(stream_slot));

@@ -8,6 +8,7 @@ use hallway_protocol::frame::Reset;
 use hallway_protocol::{Epoch, RoomId, Seq, StreamId};
 use tokio::sync::oneshot;
 
+use super::{ClaimStreams, Unclaim};
 use crate::hub::{Connection, LiveEvent};
 use crate::telemetry::labels::GapCause;
 
@@ -23,6 +24,8 @@ pub struct Attach {
     pub reset: Option<Reset>,
     /// The head as the caller's snapshot had it.
     pub head: Seq,
+    /// Events from `next` on that the caller has read, as far as it has.
+    pub missed: Vec<Arc<LiveEvent>>,
     /// Replaces what the pair was doing (`sync`); otherwise an attach of the same membership is ignored.
     pub again: bool,
 }
@@ -35,6 +38,10 @@ pub(in crate::hub) enum OwnerMessage {
     /// Begin to listen to a stream, before a snapshot is read that will seed it.
     Enter(StreamId),
     Seed(StreamId, Seq),
+    /// Somebody is about to ask the store for their rooms: which of these streams are they to read as well?
+    Claim(ClaimStreams),
+    /// Claims that came back. Before the attaches of whoever held them.
+    Unclaim(Vec<Unclaim>),
     Attach(Box<Attach>),
     /// An attach that was sent to this lane has ended there. One for each.
     Left(usize, StreamId),

@@ -1,12 +1,13 @@
 //! An owner: the task that alone orders its share of the streams.
 //!
-//! Here are its loop, births, attaches and deliveries. `messages` is what it is told, `reads` what it reads from the log,
-//! `sequencer` (pure) the order of one stream, `readers` (pure) the lanes that follow it.
+//! Here are its loop, births, attaches and deliveries. `messages` is what it is told, `reads` what it reads from the log, `claims`
+//! what others read for it, `sequencer` (pure) the order of one stream, `readers` (pure) the lanes that follow it.
 //!
 //! **Invariant:** each attach that is sent to a lane comes back as exactly one `Left`, when the pair that it began has ended,
 //! or at once if it began none. So what is counted here is never less than what follows there, across epochs too, and
 //! nobody has to remember who follows what.
 
+mod claims;
 mod messages;
 mod readers;
 mod reads;
@@ -24,6 +25,8 @@ use hallway_protocol::event::MembershipChanged;
 use hallway_protocol::frame::{Reset, ResetReason};
 use hallway_protocol::{Epoch, EventBody, Seq, StreamId};
 
+pub(in crate::hub) use self::claims::{ClaimStreams, Unclaim};
+pub use self::claims::{Claims, Known};
 pub use self::messages::{Attach, LogPage, LogRead, LogReader};
 pub(in crate::hub) use self::messages::{ListStreams, OwnerMessage};
 use self::readers::Readers;
@@ -75,6 +78,9 @@ pub(super) struct Owner {
     open: BTreeSet<u32>,
     /// Streams whose head is wanted, and the attaches that wait for it.
     newborns: BTreeMap<u32, Vec<Attach>>,
+    /// Streams that somebody reads, and under which number.
+    claims: BTreeMap<u32, u64>,
+    tickets: u64,
     /// Streams that nobody follows, and since when.
     idle: BTreeMap<u32, Instant>,
     /// (lane, stream slot) that missed events because the lane's inbox was full.
@@ -94,6 +100,8 @@ impl Owner {
             slot_of: HashMap::new(),
             open: BTreeSet::new(),
             newborns: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            tickets: 0,
             idle: BTreeMap::new(),
             overflowed: BTreeSet::new(),
             tell_at: now,
@@ -166,6 +174,8 @@ impl Owner {
                 let slot = self.enter(stream);
                 self.seed(slot, head, now);
             }
+            OwnerMessage::Claim(asked) => self.claim(asked),
+            OwnerMessage::Unclaim(back) => self.unclaim(back, now),
             OwnerMessage::Attach(attach) => self.attach(*attach, now),
             OwnerMessage::Left(lane, stream) => self.left(lane, &stream, now),
             OwnerMessage::Clear => self.clear(now),
@@ -258,6 +268,7 @@ impl Owner {
             cursor,
             ring: Arc::clone(&entry.ring),
             reset: attach.reset,
+            missed: attach.missed,
             again: attach.again,
         }));
     }
@@ -273,10 +284,14 @@ impl Owner {
 
     /// Notes a stream that nobody follows, nor is about to.
     fn idle_from(&mut self, slot: u32, now: Instant) {
-        let Some(entry) = self.entries[slot as usize].as_ref() else { return };
-        if entry.readers.is_empty() && !self.newborns.contains_key(&slot) {
+        if self.is_unwanted(slot) {
             self.idle.entry(slot).or_insert(now);
         }
+    }
+
+    fn is_unwanted(&self, slot: u32) -> bool {
+        let is_read_for = self.newborns.contains_key(&slot) || self.claims.contains_key(&slot);
+        !is_read_for && self.entries[slot as usize].as_ref().is_some_and(|entry| entry.readers.is_empty())
     }
 
     /// Hands events that are in order to the ring, the lanes, and to what their content means for this node.
@@ -351,16 +366,22 @@ impl Owner {
         let over: Vec<u32> =
             self.idle.extract_if(.., |_, since| now.duration_since(*since) >= linger).map(|(slot, _)| slot).collect();
         for slot in over {
-            let Some(entry) = self.entries[slot as usize].take() else { continue };
-            if let (Some(room), Some(watch)) = (entry.id.room(), self.shared.room_watch()) {
+            if let (Some(room), Some(watch)) =
+                (self.entries[slot as usize].as_ref().and_then(|entry| entry.id.room()), self.shared.room_watch())
+            {
                 watch.followed(room, false);
             }
-            self.slot_of.remove(&entry.id);
-            self.open.remove(&slot);
-            self.free.push(slot);
-            self.shared.metrics.streams.add(-1);
+            self.forget(slot);
         }
         give_back(&mut self.slot_of);
+    }
+
+    fn forget(&mut self, slot: u32) {
+        let Some(entry) = self.entries[slot as usize].take() else { return };
+        self.slot_of.remove(&entry.id);
+        self.open.remove(&slot);
+        self.free.push(slot);
+        self.shared.metrics.streams.add(-1);
     }
 
     /// All streams of some slots, also those that nobody follows now: who attaches to one relies on what it was told.
@@ -378,6 +399,7 @@ impl Owner {
     fn clear(&mut self, now: Instant) {
         self.open.clear();
         self.newborns.clear();
+        self.claims.clear();
         self.overflowed.clear();
         for slot in 0..self.entries.len() {
             let Some(entry) = self.entries[slot].as_mut() else { continue };
@@ -409,6 +431,7 @@ pub(super) fn attach_of_join(connection: &Arc<Connection>, join: &Join, epoch: &
         next: join.joined_seq,
         joined_seq: join.joined_seq,
         head: join.joined_seq,
+        missed: Vec::new(),
         again: false,
     }
 }

@@ -37,7 +37,9 @@ impl Owner {
         let mut slots = Vec::new();
         let mut reads = Vec::new();
         let limit = u32::try_from(self.shared.limits.ring_events_max).unwrap_or(u32::MAX);
-        for (slot, waiting) in self.newborns.iter().take(READ_MAX_STREAMS) {
+        // Somebody reads what is claimed.
+        let newborns = self.newborns.iter().filter(|(slot, _)| !self.claims.contains_key(slot));
+        for (slot, waiting) in newborns.take(READ_MAX_STREAMS) {
             let Some(entry) = self.entries[*slot as usize].as_ref() else { continue };
             let head = waiting.iter().map(|attach| attach.head).max().unwrap_or(0);
             let next = waiting.iter().map(|attach| attach.next).min().unwrap_or(1);
@@ -129,7 +131,8 @@ impl Owner {
                 _ => None,
             }
         });
-        let newborn = (!reading && !self.newborns.is_empty()).then_some(self.read_after);
+        let is_wanted = !reading && self.newborns.keys().any(|slot| !self.claims.contains_key(slot));
+        let newborn = is_wanted.then_some(self.read_after);
         let overflow = (!self.overflowed.is_empty()).then_some(self.tell_at);
         gaps.chain(newborn).chain(overflow).min().unwrap_or(far)
     }

@@ -145,7 +145,7 @@ statements! {
     /// at in each room, how many answers there are. Answers: question, what, room, id, name.
     RESOLVE = "WITH mine AS MATERIALIZED (SELECT m.room, m.since_seq FROM members m WHERE m.user_id = $1), \
         my_words AS MATERIALIZED (SELECT r.id, e.word FROM mine JOIN rooms r ON r.id = mine.room, \
-            LATERAL hallway_entries_v5(r.id, r.name) e) \
+            LATERAL unnest(hallway_words_v5(r.name) || hallway_fold_v5(r.id)) AS e(word)) \
         SELECT q.ord, c.what, c.room, c.id, c.name \
         FROM unnest($2::smallint[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::uuid[], $8::uuid[], $9::uuid[]) \
             WITH ORDINALITY AS q(kind, phrase, beyond, what, room, task, low, high, ord) \
@@ -157,7 +157,7 @@ statements! {
                         SELECT w.user_id FROM member_words w \
                         WHERE w.room = mine.room AND w.word >= q.phrase AND w.word < q.beyond \
                         ORDER BY w.word, w.user_id LIMIT $10) k \
-                    UNION ALL SELECT me.id, false FROM users me, LATERAL hallway_entries_v5(me.id, me.name) e \
+                    UNION ALL SELECT me.id, false FROM users me, LATERAL unnest(hallway_words_v5(me.name) || hallway_fold_v5(me.id)) AS e(word) \
                     WHERE me.id = $1 AND e.word >= q.phrase AND e.word < q.beyond) p \
                 GROUP BY p.user_id) w JOIN users u ON u.id = w.user_id \
             WHERE q.kind = 0 AND q.what IN (0, 1) \

@@ -1,4 +1,4 @@
-//! Causes with many people, carried out in steps; and due times.
+//! Causes with many people, carried out in steps.
 
 use hallway_protocol::notification::NotificationKind;
 use hallway_protocol::{CommentId, Event, MessageId, RoomId, TaskId, UserId};

@@ -1,18 +1,21 @@
 //! Notifications: a row, an event of the person's stream and their unread counter, in the transaction of what causes them.
 //!
 //! [`notify`] writes them; a cause with more people than [`RECIPIENTS_WITH_CAUSE_MAX`] becomes a job, which `fan_out` carries
-//! out in steps. Reading order: this, `rows` (how they stand in columns), `acts` (the writing commands), `fan_out` (jobs and
-//! due times), `hand_outs` (what is handed to the application, and the diary), `reads` (lists, and what goes at trims).
+//! out in steps. Reading order: this, `rows` (how they stand in columns), `acts` (the writing commands), `fan_out` (jobs),
+//! `due` (due times), `hand_outs` (what is handed to the application, and the diary), `reads` (lists, and what goes at trims).
 //!
 //! **Invariant:** `users.unread` is the number of the person's rows without `read_at_ms`.
 //!
 //! **Invariant:** a row stands as long as its event, and a notice as long as a row or a job names it.
 
 mod acts;
+mod due;
 mod fan_out;
 mod hand_outs;
 mod reads;
 mod rows;
+#[cfg(all(test, feature = "conformance"))]
+mod tests;
 
 use std::collections::BTreeSet;
 
@@ -67,7 +70,6 @@ pub(super) struct KeptNotice {
 }
 
 impl<'a> Cause<'a> {
-    #[allow(dead_code, reason = "used as soon as there are tasks")]
     /// Something about a task; `key` is what the kind says about keys.
     pub(super) fn about_task(
         kind: NotificationKind,
@@ -245,6 +247,10 @@ impl Notifications for SqliteStore {
 
     async fn fan_out(&self) -> Result<Progress, StoreError> {
         self.progress(fan_out::step).await
+    }
+
+    async fn fire_due(&self, tasks_max: u32) -> Result<Progress, StoreError> {
+        self.progress(move |batch| due::fire(batch, tasks_max)).await
     }
 
     async fn claim_hand_outs(&self, limit: u32, lease_ms: u64) -> Result<Vec<HandOut>, StoreError> {

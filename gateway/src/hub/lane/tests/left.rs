@@ -68,7 +68,8 @@ proptest! {
                     let (cursor, ring) = (cursors[stream], Arc::clone(&ring));
                     let (stream, connection, reset) = (streams[stream].clone(), ConnectionId(connection), None);
                     let next = cursor + 1;
-                    lane.take(LaneMessage::Attach(LaneAttach { stream, connection, next, joined_seq, cursor, ring, reset, again }));
+                    let missed = Vec::new();
+                    lane.take(LaneMessage::Attach(LaneAttach { stream, connection, next, joined_seq, cursor, ring, reset, missed, again }));
                 }
                 Order::Forget(connection) => {
                     lane.take(LaneMessage::Forget(ConnectionId(connection)));

@@ -156,13 +156,15 @@ impl Scene {
         self.lane.take(LaneMessage::Ephemeral { stream: stream(room), frame, except });
     }
 
-    /// Everything from `next` on is to come, after a reset that says so.
+    /// Everything from `next` on is to come, after a reset that says so. Some of it was read before.
     fn attach(&mut self, room: usize, who: usize, next: Seq) {
         let epoch = Epoch::new("e").unwrap();
         let state = &mut self.rooms[room];
         // What was lost is known to the lane from now on.
         state.heard = state.log.len() as u64;
         let Some(joined_seq) = self.people[who].member[room] else { return };
+        let before = usize::try_from(next - 1).unwrap();
+        let missed = state.log.iter().skip(before).take((before + who) % 4).cloned().collect();
         self.lane.take(LaneMessage::Attach(LaneAttach {
             stream: stream(room),
             connection: self.people[who].connection.id,
@@ -171,6 +173,7 @@ impl Scene {
             cursor: state.heard,
             ring: Arc::clone(&state.ring),
             reset: Some(Reset { stream: stream(room), epoch, seq: next - 1, reason: ResetReason::Joined }),
+            missed,
             again: true,
         }));
     }

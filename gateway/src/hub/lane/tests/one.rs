@@ -58,6 +58,7 @@ impl Scene {
             cursor,
             ring,
             reset,
+            missed: Vec::new(),
             again: false,
         }));
     }

@@ -79,6 +79,7 @@ fn scene(rooms: &[(&str, std::ops::Range<u64>)]) -> Scene {
                 cursor: 0,
                 ring: Arc::clone(&ring),
                 reset: None,
+                missed: Vec::new(),
                 again: false,
             };
             lane.push(LaneMessage::Register(connection));
