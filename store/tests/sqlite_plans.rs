@@ -3,13 +3,14 @@
 
 use rusqlite::Connection;
 
-const SOURCES: [&str; 21] = [
+const SOURCES: [&str; 22] = [
     include_str!("../src/sqlite/audiences.rs"),
     include_str!("../src/sqlite/batch.rs"),
     include_str!("../src/sqlite/commit.rs"),
     include_str!("../src/sqlite/events.rs"),
     include_str!("../src/sqlite/messages.rs"),
     include_str!("../src/sqlite/notes/acts.rs"),
+    include_str!("../src/sqlite/notes/due.rs"),
     include_str!("../src/sqlite/notes/fan_out.rs"),
     include_str!("../src/sqlite/notes/hand_outs.rs"),
     include_str!("../src/sqlite/notes/mod.rs"),

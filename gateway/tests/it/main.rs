@@ -2,6 +2,8 @@
 //! `tests/support`.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "../support/application.rs"]
+mod application;
 #[path = "../support/allowed/mod.rs"]
 mod allowed;
 #[path = "../support/fault_store.rs"]
@@ -13,6 +15,7 @@ mod seat;
 #[path = "../support/witness.rs"]
 mod witness;
 
+mod actions;
 mod admission;
 #[path = "allowed.rs"]
 mod allowed_walks;
@@ -34,9 +37,12 @@ mod one_read;
 mod people;
 mod presence;
 mod recovery;
+mod resolve;
 mod rights;
 mod slow_store;
 mod sync;
 mod tail;
+mod tasks;
 mod transcript;
+mod webhooks;
 mod wrong_input;

@@ -132,7 +132,7 @@ async fn reads_and_acknowledgements_show_on_the_other_devices() {
 async fn who_comes_back_gets_notifications_as_they_are_now() {
     let node = TestNode::start(|_| {}).await;
     let (mut ada, mut others) = lobby(&node, &["ben"]).await;
-    let phone = &mut others[0];
+    let mut phone = others.remove(0);
     mention(&mut ada, &["ben"]).await;
     let (first, _) = phone.notified().await;
     let at = hallway_protocol::Position {
@@ -144,7 +144,10 @@ async fn who_comes_back_gets_notifications_as_they_are_now() {
     mention(&mut ada, &["ben"]).await;
     let (second, third) = (phone.notified().await.0, phone.notified().await.0);
     phone.done("notification.read", json!({"ids": [second.id]})).await;
+    drop((ada, phone));
 
+    // Nothing of it is in memory any more: it comes from the store.
+    let node = node.restart().await;
     let mut options = node.options("ben");
     options.positions = vec![at];
     let mut laptop = node.enter(&options).await;

@@ -102,6 +102,29 @@ impl FaultStore {
         self.commits.send_replace(Commits::WorkForNewOnes);
     }
 
+    /// A commit, with what it comes to at present.
+    async fn faulty<T>(&self, commit: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        self.entered.send_modify(|entered| *entered += 1);
+        let fault = *self.commits.borrow();
+        match fault {
+            Commits::Work | Commits::WorkForNewOnes => commit.await,
+            Commits::WaitBefore => {
+                self.commits_work().await;
+                commit.await
+            }
+            Commits::WaitAfter => {
+                let committed = commit.await;
+                self.commits_work().await;
+                committed
+            }
+            Commits::FailBefore => Err(StoreError::Unavailable("told to fail".into())),
+            Commits::FailAfter => {
+                commit.await?;
+                Err(StoreError::OutcomeUnknown("told to forget the answer".into()))
+            }
+        }
+    }
+
     async fn commits_work(&self) {
         self.commits.subscribe().wait_for(|commits| *commits == Commits::Work).await.unwrap();
     }
@@ -110,29 +133,11 @@ impl FaultStore {
 #[async_trait]
 impl Log for FaultStore {
     async fn commit(&self, batch: Vec<Write>) -> Result<CommitBatch, StoreError> {
-        self.entered.send_modify(|entered| *entered += 1);
-        let fault = *self.commits.borrow();
-        match fault {
-            Commits::Work | Commits::WorkForNewOnes => self.inner.commit(batch).await,
-            Commits::WaitBefore => {
-                self.commits_work().await;
-                self.inner.commit(batch).await
-            }
-            Commits::WaitAfter => {
-                let committed = self.inner.commit(batch).await;
-                self.commits_work().await;
-                committed
-            }
-            Commits::FailBefore => Err(StoreError::Unavailable("told to fail".into())),
-            Commits::FailAfter => {
-                self.inner.commit(batch).await?;
-                Err(StoreError::OutcomeUnknown("told to forget the answer".into()))
-            }
-        }
+        self.faulty(self.inner.commit(batch)).await
     }
 
     async fn commit_together(&self, writes: Vec<Write>) -> Result<TogetherBatch, StoreError> {
-        self.inner.commit_together(writes).await
+        self.faulty(self.inner.commit_together(writes)).await
     }
 
     async fn mark_read(&self, marks: Vec<Mark>) -> Result<MarkBatch, StoreError> {

@@ -27,6 +27,7 @@ pub mod task_kit;
 pub mod task_lists;
 pub mod task_model;
 pub mod task_notes;
+pub mod task_told;
 pub mod tasks;
 pub mod together;
 pub mod unread;
@@ -133,6 +134,10 @@ macro_rules! store_notifications_suite {
             fan_out: an_overdue_acknowledgement_is_said_to_be_overdue,
             fan_out: nodes_at_the_same_time_never_claim_the_same_hand_out,
             unread: unread_counters_follow_a_simple_model,
+            task_notes: who_has_to_do_with_a_task_is_notified_of_it,
+            task_notes: what_is_undone_together_notifies_nobody,
+            task_notes: a_due_time_is_told_once_to_whoever_has_to_do_with_it,
+            task_notes: due_times_are_told_once_however_many_ask,
             outbox: jobs_are_claimed_by_priority_then_by_age_and_only_once,
             outbox: jobs_of_targets_that_are_left_out_wait,
             outbox: claimers_at_the_same_time_never_get_the_same_job,
@@ -141,6 +146,7 @@ macro_rules! store_notifications_suite {
             outbox: a_failed_attempt_is_repeated_after_its_pause_and_a_refused_one_never,
             outbox: dead_jobs_are_listed_by_pages_and_replayed_as_new,
             outbox: finished_jobs_are_kept_to_a_bound_and_unfinished_ones_always,
+            outbox: every_job_ends_whoever_dies_in_whatever_order,
             outbox: a_trace_names_the_webhooks_that_carried_it,
         }
     };
@@ -174,10 +180,10 @@ macro_rules! store_task_suite {
             task_lists: who_leaves_a_room_sees_none_of_its_tasks,
             task_lists: a_newcomer_sees_the_tasks_that_were_there_before,
             task_model: random_changes_of_tasks_follow_the_rules,
-            task_notes: a_task_is_told_to_whom_it_is_given_and_who_follows_it,
-            task_notes: comments_are_told_to_whom_they_name_and_to_followers,
-            task_notes: a_task_that_many_follow_is_told_in_steps,
-            task_notes: what_is_done_together_notifies_or_does_not_as_a_whole,
+            task_told: a_task_is_told_to_whom_it_is_given_and_who_follows_it,
+            task_told: comments_are_told_to_whom_they_name_and_to_followers,
+            task_told: a_task_that_many_follow_is_told_in_steps,
+            task_told: what_is_done_together_notifies_or_does_not_as_a_whole,
             resolve: a_name_is_told_in_the_stream_of_the_user,
             resolve: people_are_found_by_id_name_and_the_words_of_it,
             resolve: people_are_found_by_those_who_share_a_room_with_them,

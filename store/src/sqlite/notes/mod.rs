@@ -9,6 +9,7 @@
 //! **Invariant:** a row stands as long as its event, and a notice as long as a row or a job names it.
 
 mod acts;
+mod due;
 mod fan_out;
 mod hand_outs;
 mod reads;
@@ -246,6 +247,10 @@ impl Notifications for SqliteStore {
 
     async fn fan_out(&self) -> Result<Progress, StoreError> {
         self.progress(fan_out::step).await
+    }
+
+    async fn fire_due(&self, tasks_max: u32) -> Result<Progress, StoreError> {
+        self.progress(move |batch| due::fire(batch, tasks_max)).await
     }
 
     async fn claim_hand_outs(&self, limit: u32, lease_ms: u64) -> Result<Vec<HandOut>, StoreError> {
