@@ -205,15 +205,17 @@ async def until(what, condition, *screens):
 class Story:
     def __init__(self, url, secret, room):
         self.url, self.secret, self.room = url, secret, room
+        # People of their own for each room, so that the story can be told again.
+        self.ids = {name: f"{name}.{room}" for name in ("lea", "anna", "ben", "eve")}
         self.took_ms = None
 
     async def seat(self, user, name):
-        return await Screen(name, self.url, mint(self.secret, user)).open()
+        return await Screen(name, self.url, mint(self.secret, self.ids[user])).open()
 
     async def tell(self):
         self.lea = await self.seat("lea", "Lea's desk")
-        self.phone = await self.seat("u-17", "Anna's phone")
-        self.laptop = await self.seat("u-17", "Anna's laptop")
+        self.phone = await self.seat("anna", "Anna's phone")
+        self.laptop = await self.seat("anna", "Anna's laptop")
         self.ben = await self.seat("ben", "Ben's phone")
         self.eve = await self.seat("eve", "a stranger's phone")
         self.all = [self.lea, self.phone, self.laptop, self.ben]
@@ -236,8 +238,8 @@ class Story:
         for screen, name in ((self.lea, "Lea"), (self.phone, "Anna"), (self.ben, "Ben"), (self.eve, "Annabel")):
             await screen.write("profile.set", name=name)
         await self.lea.write("room.create", room=self.room, visibility="private", name="Team Blue")
-        for user in ("u-17", "ben"):
-            await self.lea.write("room.invite", room=self.room, user=user, role="member")
+        for user in ("anna", "ben"):
+            await self.lea.write("room.invite", room=self.room, user=self.ids[user], role="member")
         lobby = self.room + "-lobby"
         await self.lea.write("room.create", room=lobby, visibility="public", name="Lobby")
         await self.eve.write("room.join", room=lobby)
@@ -249,9 +251,9 @@ class Story:
         phrases = [{"text": "Anna", "what": "person"}, {"text": "here"}, {"text": "me"}]
         answer = await self.lea.ask("resolve", phrases=phrases, room=self.room)
         anna, here, me = answer["resolutions"]
-        check(anna == {"one": {"person": {"user": "u-17", "name": "Anna"}}}, f"Anna is {anna}")
+        check(anna == {"one": {"person": {"user": self.ids["anna"], "name": "Anna"}}}, f"Anna is {anna}")
         check(here == {"one": {"room": {"room": self.room, "name": "Team Blue"}}}, f"here is {here}")
-        check(me == {"one": {"person": {"user": "lea", "name": "Lea"}}}, f"me is {me}")
+        check(me == {"one": {"person": {"user": self.ids["lea"], "name": "Lea"}}}, f"me is {me}")
         anna, here, me = anna["one"]["person"]["user"], here["one"]["room"]["room"], me["one"]["person"]["user"]
         self.booking, self.report, self.word = uuid7(), uuid7(), uuid7()
         self.frame = {
@@ -281,12 +283,12 @@ class Story:
         await until("two tasks and a message", shown, *self.all)
         for screen in self.all:
             check(len(screen.tasks) == 2 and len(screen.messages) == 1, f"{screen.name} shows something twice")
-            check(screen.tasks[self.report]["assignees"] == ["u-17"], f"{screen.name}: {screen.tasks[self.report]}")
+            check(screen.tasks[self.report]["assignees"] == [self.ids["anna"]], f"{screen.name}: {screen.tasks[self.report]}")
             check(screen.tasks == self.lea.tasks, f"{screen.name} shows other tasks than Lea's desk")
         await until("Anna's notification", lambda screen: screen.of_kind("assigned"), self.phone, self.laptop)
         for screen in (self.phone, self.laptop):
             (told,) = screen.of_kind("assigned")
-            check((told["task"], told["by"], told["room"]) == (self.report, "lea", self.room), f"{told}")
+            check((told["task"], told["by"], told["room"]) == (self.report, self.ids["lea"], self.room), f"{told}")
             check(screen.unread == 1, f"{screen.name}: {screen.unread} unread")
         # Lea gave the booking to herself: nobody is notified of what they did.
         check(not self.ben.notifications and not self.lea.notifications, "somebody was notified of nothing")
@@ -337,15 +339,15 @@ class Story:
 
     async def ben_comments(self):
         comment = uuid7()
-        said = {"room": self.room, "id": self.report, "comment": comment, "text": "Well done, @Anna!", "mentions": ["u-17"]}
+        said = {"room": self.room, "id": self.report, "comment": comment, "text": "Well done, @Anna!", "mentions": [self.ids["anna"]]}
         answer = await self.ben.write("task.comment", **said)
         check(answer["id"] == comment, f"{answer}")
         await until("the comment", lambda s: s.tasks[self.report]["comment_count"] == 1, *self.all)
         await until("Anna's mention", lambda s: s.of_kind("mention"), self.phone, self.laptop)
         (told,) = self.phone.of_kind("mention")
-        check((told["task"], told["comment"], told["by"]) == (self.report, comment, "ben"), f"{told}")
+        check((told["task"], told["comment"], told["by"]) == (self.report, comment, self.ids["ben"]), f"{told}")
         everyone = await self.ben.ask("resolve", phrases=[{"text": "everyone on the task"}], room=self.room, task=self.report)
-        check(everyone["resolutions"] == [{"all": [{"person": {"user": "u-17", "name": "Anna"}}]}], f"{everyone}")
+        check(everyone["resolutions"] == [{"all": [{"person": {"user": self.ids["anna"], "name": "Anna"}}]}], f"{everyone}")
         detail = await self.ben.ask("task.get", room=self.room, id=self.report)
         check([c["id"] for c in detail["comments"]] == [comment] and detail["following"], f"{detail}")
         check([task["id"] for task in detail["waits_on"]] == [self.booking], f"{detail}")
@@ -382,8 +384,8 @@ class Story:
             check(screen.tasks.keys() == before.keys(), f"{screen.name} shows other tasks than before")
 
     async def lists(self):
-        created = await self.ben.write("task.create", room=self.room, title="Clean up", due_at_ms=1, assignees=["ben", "u-17"])
-        mine = await self.ben.ask("task.list", assignee="ben")
+        created = await self.ben.write("task.create", room=self.room, title="Clean up", due_at_ms=1, assignees=[self.ids["ben"], self.ids["anna"]])
+        mine = await self.ben.ask("task.list", assignee=self.ids["ben"])
         check([task["id"] for task in mine["tasks"]] == [created["id"]], f"{mine}")
         pages, cursor = [], None
         while cursor or not pages:
@@ -392,7 +394,7 @@ class Story:
         check([task["id"] for task in pages][0] == self.booking and len(pages) == 3, f"{pages}")
         summary = await self.ben.ask("task.summary", room=self.room)
         check((summary["open"], summary["done"], summary["overdue"]) == (1, 2, 1), f"{summary}")
-        left = [{"user": user, "unfinished": 1, "overdue": 1} for user in ("ben", "u-17")]
+        left = [{"user": self.ids[user], "unfinished": 1, "overdue": 1} for user in ("anna", "ben")]
         check(sorted(summary["assignees"], key=lambda one: one["user"]) == left, f"{summary}")
 
     async def a_stranger_sees_nothing(self):
@@ -403,7 +405,7 @@ class Story:
         answer = await self.eve.ask("resolve", phrases=phrases, room=self.room, task=self.report)
         anna, report, team, here, last = answer["resolutions"]
         # Of all the Annas the stranger knows only herself.
-        check(anna == {"one": {"person": {"user": "eve", "name": "Annabel"}}}, f"{anna}")
+        check(anna == {"one": {"person": {"user": self.ids["eve"], "name": "Annabel"}}}, f"{anna}")
         check([report, team, here, last] == ["nothing"] * 4, f"{answer}")
         check(not self.eve.tasks and not self.eve.notifications, "a stranger's phone shows something")
 
@@ -413,7 +415,7 @@ class Story:
         (task,) = [task for task in self.ben.tasks.values() if task["title"] == "Clean up"]
         done, _ = await self.ben.change("task.move", task["id"], task["version"], status="cancelled")
         check(done, "it could not be cancelled")
-        await self.ben.write("message.send", room=self.room, text="@Anna, never mind.", mentions=["u-17"])
+        await self.ben.write("message.send", room=self.room, text="@Anna, never mind.", mentions=[self.ids["anna"]])
         await until("the phone has it", lambda s: len(s.of_kind("mention")) == 2, self.phone)
         seen = self.laptop.events
         await self.laptop.open()
