@@ -71,6 +71,7 @@ impl Crowd {
                     next: 1,
                     joined_seq: 0,
                     reset: None,
+                    missed: Vec::new(),
                     head: 0,
                     again: false,
                 });

@@ -144,6 +144,7 @@ macro_rules! store_notifications_suite {
             outbox: a_failed_attempt_is_repeated_after_its_pause_and_a_refused_one_never,
             outbox: dead_jobs_are_listed_by_pages_and_replayed_as_new,
             outbox: finished_jobs_are_kept_to_a_bound_and_unfinished_ones_always,
+            outbox: every_job_ends_whoever_dies_in_whatever_order,
             outbox: a_trace_names_the_webhooks_that_carried_it,
         }
     };
