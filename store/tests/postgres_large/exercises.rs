@@ -12,9 +12,9 @@ use hallway_protocol::{
 use hallway_store::postgres::PostgresStore;
 use hallway_store::{
     Action, Addressed, AuditQuery, BanQuery, CommentQuery, Delivery, HandOutFate, HistoryFrom, HistoryQuery, JobClaim,
-    JobOutcome, JobResult, Log, Mark, MemberQuery, NewJob, Notice, NotificationQuery, Notifications, Outbox,
-    PageRequest, People, Preference, ResolveQuery, RoomQuery, Rooms, TailCursor, TaskKey, TaskQuery, Tasks, Upkeep,
-    Write,
+    JobOutcome, JobResult, Log, Mark, MemberQuery, MissedQuery, NewJob, Notice, NotificationQuery, Notifications,
+    Outbox, PageRequest, People, Preference, ResolveQuery, RoomQuery, Rooms, TailCursor, TaskKey, TaskQuery, Tasks,
+    Upkeep, Write,
 };
 
 use super::fill::id_of;
@@ -68,6 +68,24 @@ fn write(actor: UserId, action: Action) -> Write {
 async fn act(store: &PostgresStore, actor: UserId, action: Action) {
     let result = store.commit(vec![write(actor, action)]).await.unwrap().results.remove(0);
     assert!(result.is_ok(), "{result:?}");
+}
+
+/// What somebody missed who has a little less than all of their 50 rooms.
+fn missed(number: u64) -> MissedQuery {
+    let first = place(number) % 200;
+    let rooms = (0..50).map(|k| format!("r{}", (first + 200 - k % 10 * 20) % 200 + k / 10 * 200));
+    let mut after: Vec<_> = rooms.map(|name| (StreamId::Room(room(&name)), 1090)).collect();
+    after.push((StreamId::User(owner(number)), 200));
+    MissedQuery { after, newest: None, events_max: 1000, bytes_max: 1 << 20 }
+}
+
+/// A message that names nobody.
+fn plain(place: u64, number: u64, nonce: &str) -> Write {
+    let mut write = send(owner(place).as_str(), of(place).as_str(), &format!("{nonce}{place}.{number}"));
+    if let Action::SendMessage { mentions, .. } = &mut write.action {
+        mentions.clear();
+    }
+    write
 }
 
 fn create_task(number: u64) -> Action {
@@ -160,6 +178,7 @@ pub(crate) fn reads() -> Vec<Exercise> {
         "PAGES of messages": |s, n| s.pages(vec![PageRequest { stream: StreamId::Room(of(n)), after: n % 900, limit: 100 }]).await.unwrap();
         "HEADS": |s, n| s.heads((0..50).map(|k| StreamId::Room(of(n + k))).collect()).await.unwrap();
         "CONNECT": |s, n| s.connect(&owner(n)).await.unwrap();
+        "CONNECT_MISSED": |s, n| s.connect_after(&owner(n), missed(n)).await.unwrap();
         "ROOM": |s, n| s.room(&owner(n), &of(n)).await.unwrap().unwrap();
         "LIST_MINE": |s, n| s.list_rooms(&owner(n), RoomQuery { mine: true, after: None, limit: 50 }).await.unwrap();
         "LIST_PUBLIC": |s, n| s.list_rooms(&owner(n), RoomQuery { mine: false, after: Some(of(n)), limit: 50 }).await.unwrap();
@@ -189,8 +208,9 @@ pub(crate) fn reads() -> Vec<Exercise> {
 pub(crate) fn writes() -> Vec<Exercise> {
     let mut all = exercises! {
         "TAIL_START": |s, _n| s.tail(TailCursor::default()).await.unwrap();
-        "SEND": |s, n| s.commit(vec![send(owner(n).as_str(), of(n).as_str(), &format!("s{n}"))]).await.unwrap();
-        "SEND of 100": |s, n| s.commit((0..100).map(|k| send(owner(n + k).as_str(), of(n + k).as_str(), &format!("b{n}.{k}"))).collect()).await.unwrap();
+        "SEND": |s, n| s.commit(vec![plain(n, n, "s")]).await.unwrap();
+        "SEND of 100": |s, n| s.commit((0..100).map(|k| plain(n + k, n, "b")).collect()).await.unwrap();
+        "SEND_NOTIFYING": |s, n| s.commit(vec![send(owner(n).as_str(), of(n).as_str(), &format!("s{n}"))]).await.unwrap();
         "ACT create_task": |s, n| act(&s, owner(n), create_task(n)).await;
         "ACT edit_task": |s, n| act(&s, owner(n), edit_task(n)).await;
         "ACT assign_task": |s, n| act(&s, owner(n), assign(n, 2, &[], &[other(n)])).await;

@@ -67,7 +67,8 @@ const FILL: &str = "
         SELECT 'u' || n, s, 1700000000000, id_of(7000000 + n * 1000 + s), id_of(7000000 + n * 1000 + s), s % 50 = 0, false,
             'assigned', 'r' || n, id_of(2000 + n), 'u' || (n + 1) % 200
         FROM generate_series(0, 199) n, generate_series(1, 250) s;
-    INSERT INTO events (stream, seq, at_ms, kind) SELECT 'user:' || user_id, seq, at_ms, 24 FROM notifications;
+    INSERT INTO events (stream, seq, at_ms, kind, detail)
+        SELECT 'user:' || user_id, seq, at_ms, 24, jsonb_build_object('unread', seq) FROM notifications;
     UPDATE users SET last_seq = 250, unread = 250;
     INSERT INTO notices (title) SELECT 'Notice ' || n FROM generate_series(1, 5000) n;
     INSERT INTO outbox (state, priority, attempts, attempts_max, created_at_ms, ready_at_ms, finished_at_ms, target, body)
