@@ -1,8 +1,9 @@
 //! The writing side of [`crate::Log`].
 //!
 //! A batch becomes *runs*: message sends, set-based and fast, alternate with other writes, one by one. Each run is one call
-//! of a stored function and so its own transaction; a write goes into the earliest run that keeps it behind every earlier
-//! write of the same room or by the same person. Most batches are one run, and hardly any are more than three.
+//! of a stored function and so its own transaction (a long one of other writes several); a write goes into the earliest run
+//! that keeps it behind every earlier write of the same room or by the same person. Most batches are one run, and hardly any
+//! are more than three.
 //!
 //! A run that waited in vain for a lock is tried once more without the writes of the locked rooms (`locked`, pure), which are
 //! answered [`Refusal::Locked`]: who waits for someone else's lock waits alone.
@@ -32,6 +33,9 @@ use crate::{
     StoreError, USER_ROOMS_MAX, Write,
 };
 
+/// Most writes of one call that are carried out one by one. What one transaction writes again and again (the head of a room)
+/// costs more each time, and a call must end long before the statement time-out.
+const ACTS_MAX_PER_CALL: usize = 100;
 /// How often a run is tried while it meets rooms that someone else has locked. Each attempt may wait for the lock time-out.
 pub(super) const LOCK_ATTEMPTS_MAX: usize = 2;
 
@@ -73,8 +77,11 @@ pub(super) async fn commit(connections: &Connections, batch: Vec<Write>) -> Resu
     let mut answers = Answers { epoch: None, results: batch.iter().map(|_| None).collect() };
     let mut waiting = Waiting::default();
     for (number, run) in runs(&batch).into_iter().enumerate() {
-        let outcome = carry_out(connections, &batch, number % 2 == 0, run, &mut answers, &mut waiting).await;
-        outcome.map_err(|error| if answers.epoch.is_some() { unknown(error) } else { error })?;
+        let is_sends = number % 2 == 0;
+        for part in run.chunks(if is_sends { BATCH_MAX_WRITES } else { ACTS_MAX_PER_CALL }) {
+            let outcome = carry_out(connections, &batch, is_sends, part.to_vec(), &mut answers, &mut waiting).await;
+            outcome.map_err(|error| if answers.epoch.is_some() { unknown(error) } else { error })?;
+        }
     }
     let epoch = match answers.epoch {
         Some(epoch) => epoch,

@@ -4,12 +4,17 @@
 use std::pin::Pin;
 
 use hallway_protocol::command::{Due, TaskOrder, What};
+use hallway_protocol::notification::{Level, QuietHours};
 use hallway_protocol::task::{Priority, TaskStatus};
-use hallway_protocol::{CommentId, History, Nonce, Role, RoomId, SessionId, StreamId, TaskId, UserId, Visibility};
+use hallway_protocol::{
+    CommentId, History, Nonce, NotificationId, Role, RoomId, SessionId, StreamId, TaskId, UserId, Visibility,
+};
 use hallway_store::postgres::PostgresStore;
 use hallway_store::{
-    Action, AuditQuery, BanQuery, CommentQuery, HistoryFrom, HistoryQuery, Log, Mark, MemberQuery, PageRequest, People,
-    ResolveQuery, RoomQuery, Rooms, TailCursor, TaskKey, TaskQuery, Tasks, Upkeep, Write,
+    Action, Addressed, AuditQuery, BanQuery, CommentQuery, Delivery, HandOutFate, HistoryFrom, HistoryQuery, JobClaim,
+    JobOutcome, JobResult, Log, Mark, MemberQuery, NewJob, Notice, NotificationQuery, Notifications, Outbox,
+    PageRequest, People, Preference, ResolveQuery, RoomQuery, Rooms, TailCursor, TaskKey, TaskQuery, Tasks, Upkeep,
+    Write,
 };
 
 use super::fill::id_of;
@@ -205,7 +210,80 @@ pub(crate) fn writes() -> Vec<Exercise> {
         "MARK_READ": |s, n| s.mark_read(vec![Mark { user: other(n), room: of(n), seq: 950 + n }]).await.unwrap();
     };
     all.extend(rooms_and_people());
+    all.extend(notes());
     all
+}
+
+fn notification(number: u64) -> NotificationId {
+    NotificationId::from_uuid(id_of(7_000_000 + place(number) % 200 * 1000 + number % 250 + 1)).unwrap()
+}
+
+async fn notifications(store: &PostgresStore, number: u64, unread_only: bool) {
+    let before = (number % 2 == 1).then_some(200);
+    let query = NotificationQuery { unread_only, before, limit: 50 };
+    assert!(!store.notifications(&owner(number), query).await.unwrap().notifications.is_empty());
+}
+
+fn notify(number: u64, to: Addressed) -> Action {
+    let notice = Notice {
+        title: format!("Notice {number}"),
+        text: None,
+        data: None,
+        urgent: false,
+        key: None,
+        acknowledge_within_ms: None,
+    };
+    Action::Notify { from: owner(number), to, notice, may_any: true }
+}
+
+fn job(attempts_max: u32) -> NewJob {
+    NewJob {
+        target: "app".to_owned(),
+        priority: 1,
+        attempts_max,
+        body: "{}".to_owned(),
+        notifications: vec![notification(0)],
+    }
+}
+
+async fn claim(store: &PostgresStore) -> Vec<hallway_store::Job> {
+    store.claim_jobs(JobClaim { limit: 10, lease_ms: 60_000, without: Vec::new() }).await.unwrap()
+}
+
+/// Notifications and webhooks.
+fn notes() -> Vec<Exercise> {
+    exercises! {
+        "NOTIFICATIONS": |s, n| notifications(&s, n, false).await;
+        "NOTIFICATIONS_UNREAD": |s, n| notifications(&s, n, true).await;
+        "PREFERENCES": |s, n| s.preferences(&owner(n)).await.unwrap();
+        "ACT notify people": |s, n| act(&s, owner(n), notify(n, Addressed::Users(vec![other(n), guest(n)]))).await;
+        "ACT notify a room": |s, n| act(&s, owner(n), notify(n, Addressed::Room(of(n)))).await;
+        "ACT notify everyone": |s, n| act(&s, owner(n), notify(n, Addressed::Everyone)).await;
+        "FAN_OUT": |s, _n| s.fan_out().await.unwrap();
+        "FIRE_DUE": |s, _n| s.fire_due(10).await.unwrap();
+        "ACT read_notifications": |s, n| act(&s, owner(n), Action::ReadNotifications { user: owner(n), ids: vec![notification(n)], up_to_seq: None }).await;
+        "ACT read_notifications up to": |s, n| act(&s, owner(n), Action::ReadNotifications { user: owner(n), ids: Vec::new(), up_to_seq: Some(n) }).await;
+        "ACT acknowledge_notification": |s, n| s.commit(vec![write(owner(n), Action::AcknowledgeNotification { user: owner(n), id: notification(n) })]).await.unwrap();
+        "ACT prefer": |s, n| act(&s, owner(n), Action::Prefer { user: owner(n), preference: Preference { room: Some(of(n)), level: Some(Level::Mentions) } }).await;
+        "ACT set_quiet_hours": |s, n| act(&s, owner(n), Action::SetQuietHours { user: owner(n), hours: Some(QuietHours { from_minute: 1, to_minute: 2, utc_offset_minutes: 0 }) }).await;
+        "CLAIM_HAND_OUTS": |s, _n| s.claim_hand_outs(10, 1000).await.unwrap();
+        "SETTLE_HAND_OUTS": |s, n| s.settle_hand_outs(vec![(notification(n), HandOutFate::Settled)], vec![job(1), job(3)]).await.unwrap();
+        "NOTE_DELIVERIES": |s, n| s.note_deliveries(vec![Delivery { notification: notification(n), session: SessionId::new("s").unwrap(), at_ms: 1 }]).await.unwrap();
+        "TRACE": |s, n| s.trace(notification(n)).await.unwrap().unwrap();
+        "CLAIM_JOBS": |s, _n| claim(&s).await;
+        "FINISH_JOBS": |s, n| {
+            s.settle_hand_outs(Vec::new(), vec![job(2)]).await.unwrap();
+            let outcome = |attempt| match n % 2 {
+                0 => JobOutcome::Delivered,
+                _ => JobOutcome::Failed { retry_after_ms: attempt, error: "no".to_owned() },
+            };
+            let results = claim(&s).await.into_iter().map(|job| JobResult { number: job.number, attempt: job.attempt, outcome: outcome(1) });
+            s.finish_jobs(results.collect()).await.unwrap()
+        };
+        "DEAD_JOBS": |s, _n| s.dead_jobs(None, 50).await.unwrap();
+        "REPLAY_JOBS": |s, _n| s.replay_jobs(Vec::new(), 10).await.unwrap();
+        "TRIM_JOBS": |s, _n| s.trim_jobs(100, 100).await.unwrap();
+    }
 }
 
 fn rooms_and_people() -> Vec<Exercise> {

@@ -1,4 +1,4 @@
-//! A database as it is after a while: 1,000 rooms of 10 members, 1,000,000 messages, 100,000 tasks.
+//! A database as it is after a while: 1,000 rooms of 10 members, 1,000,000 messages, 100,000 tasks, 50,000 notifications.
 //!
 //! Room `rN` is owned by `u(N mod 200)`; its other members are those 20, 40, … 180 behind them, so that everybody is in 50 rooms.
 //! Two of them have each of its 100 tasks.
@@ -21,6 +21,7 @@ const UNLOGGED: &[&str] = &[
     "task_dependencies",
     "task_comments",
     "task_words",
+    "notifications",
 ];
 
 const FILL: &str = "
@@ -62,6 +63,15 @@ const FILL: &str = "
         FROM generate_series(0, 999) n, generate_series(1, 99, 2) s;
     INSERT INTO task_comments (room, id, task, seq, at_ms, sender, text)
         SELECT room, id, id, seq, at_ms, creator, 'Something that was said' FROM tasks;
+    INSERT INTO notifications (user_id, seq, at_ms, id, key, urgent, silent, kind, room, task, by_user)
+        SELECT 'u' || n, s, 1700000000000, id_of(7000000 + n * 1000 + s), id_of(7000000 + n * 1000 + s), s % 50 = 0, false,
+            'assigned', 'r' || n, id_of(2000 + n), 'u' || (n + 1) % 200
+        FROM generate_series(0, 199) n, generate_series(1, 250) s;
+    INSERT INTO events (stream, seq, at_ms, kind) SELECT 'user:' || user_id, seq, at_ms, 24 FROM notifications;
+    UPDATE users SET last_seq = 250, unread = 250;
+    INSERT INTO notices (title) SELECT 'Notice ' || n FROM generate_series(1, 5000) n;
+    INSERT INTO outbox (state, priority, attempts, attempts_max, created_at_ms, ready_at_ms, finished_at_ms, target, body)
+        SELECT 2, 1, 1, 3, 1, 1, 1, 'app', '{}' FROM generate_series(1, 5000) n;
     INSERT INTO task_words (room, word, task)
         SELECT room, unnest(string_to_array(lower(title), ' ') || lower(title)), id FROM tasks;";
 
