@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use hallway_protocol::{RoomId, UserId};
 
-use super::people;
+use super::{operations, people};
 use crate::config::Flags;
 
 /// A real-time messaging gateway that loses, repeats and reorders nothing it acknowledged.
@@ -55,6 +55,12 @@ pub(super) enum Command {
     Room(people::RoomCommand),
     /// Print the record of acts on people, newest first.
     Audit(people::AuditArguments),
+    /// Say what became of a notification.
+    #[command(subcommand)]
+    Notification(operations::NotificationCommand),
+    /// List webhooks that were given up, or try them again.
+    #[command(subcommand)]
+    Outbox(operations::OutboxCommand),
 }
 
 #[derive(Debug, Args)]

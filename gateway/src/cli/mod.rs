@@ -3,9 +3,11 @@
 //! Exit codes: 0 done, 1 error, 2 wrong arguments or configuration.
 //!
 //! Reading order: [`arguments`], then one file per command: [`serve`], [`upkeep`] (check-config, print-config, migrate,
-//! new-epoch), [`token`], [`talk`] (tail, send), [`people`] (session, user, room, audit).
+//! new-epoch), [`token`], [`talk`] (tail, send), [`people`] (session, user, room, audit),
+//! [`operations`] (notification, outbox).
 
 mod arguments;
+mod operations;
 mod people;
 mod print;
 mod serve;
@@ -87,6 +89,8 @@ fn carry_out(arguments: Arguments) -> Result<(), CliError> {
         Command::User(command) => people::user(&command),
         Command::Room(command) => people::room(&command),
         Command::Audit(arguments) => people::audit(&arguments),
+        Command::Notification(command) => operations::notification(&command),
+        Command::Outbox(command) => operations::outbox(&command),
     }
 }
 

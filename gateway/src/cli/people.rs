@@ -18,7 +18,7 @@ use super::{CliError, block_on};
 use crate::auth::now_ms;
 
 /// Entries that are asked for at once.
-const PAGE_ENTRIES: u32 = 100;
+pub(super) const PAGE_ENTRIES: u32 = 100;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SessionCommand {
@@ -195,7 +195,10 @@ pub(super) fn audit(arguments: &AuditArguments) -> Result<(), CliError> {
 }
 
 /// Connects, does it, and says goodbye whatever came of it.
-fn talking(talk: &TalkArguments, act: impl AsyncFnOnce(&Client) -> Result<(), CliError>) -> Result<(), CliError> {
+pub(super) fn talking(
+    talk: &TalkArguments,
+    act: impl AsyncFnOnce(&Client) -> Result<(), CliError>,
+) -> Result<(), CliError> {
     block_on(async {
         let (client, events) = connect(talk, 1).await?;
         drop(events);
@@ -215,12 +218,12 @@ fn commit(talk: &TalkArguments, command: Command, done: &str) -> Result<(), CliE
     })
 }
 
-async fn ask(client: &Client, command: Command) -> Result<Reply, CliError> {
+pub(super) async fn ask(client: &Client, command: Command) -> Result<Reply, CliError> {
     let name = command.name();
     client.request(command).await.map_err(|error| failed(&format!("{name} was not answered"), &error))
 }
 
-fn strange() -> CliError {
+pub(super) fn strange() -> CliError {
     CliError::Failed("the node answered another command".to_owned())
 }
 
@@ -286,7 +289,7 @@ fn entry_line(entry: &AuditEntry) -> String {
 }
 
 /// Milliseconds since 1970 as a date and a time, by the Gregorian calendar.
-fn utc(at_ms: u64) -> String {
+pub(super) fn utc(at_ms: u64) -> String {
     let (days, second) = (at_ms / 86_400_000, at_ms / 1000 % 86_400);
     // Counted from the 1st of March of the year 0: leap days come last.
     let day = days + 719_468;

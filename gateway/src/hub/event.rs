@@ -2,7 +2,7 @@
 
 use hallway_protocol::notification::Notification;
 use hallway_protocol::task::Task;
-use hallway_protocol::{Event, EventBody, Message, Seq, ServerFrame, StreamId, UserId};
+use hallway_protocol::{Event, EventBody, Message, NotificationId, Seq, ServerFrame, StreamId, UserId};
 
 use crate::connection::Encoded;
 use crate::sabotage::{Mutant, is_on};
@@ -61,6 +61,15 @@ impl LiveEvent {
     pub fn removed_user(&self) -> Option<&UserId> {
         match self.body() {
             Some(EventBody::MemberRemoved(removed)) if !is_on(Mutant::RemovalWithoutItsNumber) => Some(&removed.user),
+            _ => None,
+        }
+    }
+
+    /// The notification that it brings.
+    #[must_use]
+    pub fn notification(&self) -> Option<NotificationId> {
+        match self.body() {
+            Some(EventBody::NotificationCreated(created)) => Some(created.notification.id),
             _ => None,
         }
     }

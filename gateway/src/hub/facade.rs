@@ -20,7 +20,7 @@ use super::owner::{
 };
 use super::people::{Membership, People};
 use super::ring::RingBounds;
-use super::{Connection, ConnectionId, Inbox, LiveEvent};
+use super::{Connection, ConnectionId, Diary, Inbox, LiveEvent};
 use crate::config::Limits;
 use crate::connection::Encoded;
 use crate::node::NodeId;
@@ -79,6 +79,7 @@ pub(super) struct Shared {
     epoch: Mutex<Epoch>,
     room_watch: OnceLock<Arc<RoomWatch>>,
     people_watch: OnceLock<Arc<PeopleWatch>>,
+    diary: Arc<Diary>,
     pub(super) node: OnceLock<NodeId>,
     /// Nothing can be hoped for from the fast path.
     impatient: AtomicBool,
@@ -171,11 +172,12 @@ impl Hub {
     fn assemble(lanes: usize, epoch: Epoch, limits: Limits, metrics: Arc<Metrics>, log: Arc<dyn LogReader>) -> Self {
         let count = lanes.max(1);
         let owners = Arc::new(Owners::new(count, limits.lane_inbox_max));
+        let diary = Diary::new(limits.delivery_notes_max, Arc::clone(&metrics));
         let shared = Arc::new(Shared {
             lanes: (0..count)
                 .map(|index| {
                     let (owners, metrics) = (Arc::clone(&owners), Arc::clone(&metrics));
-                    Arc::new(SharedLane::new(index, limits.lane_inbox_max, owners, metrics))
+                    Arc::new(SharedLane::new(index, limits.lane_inbox_max, owners, metrics, Arc::clone(&diary)))
                 })
                 .collect(),
             owners,
@@ -187,6 +189,7 @@ impl Hub {
             epoch: Mutex::new(epoch),
             room_watch: OnceLock::new(),
             people_watch: OnceLock::new(),
+            diary,
             node: OnceLock::new(),
             impatient: AtomicBool::new(false),
         });
@@ -281,6 +284,12 @@ impl Hub {
     #[must_use]
     pub fn watch_people(&self) -> Arc<PeopleWatch> {
         Arc::clone(self.shared.people_watch.get_or_init(Arc::default))
+    }
+
+    /// Which notifications were handed to which connections. For one reader.
+    #[must_use]
+    pub fn diary(&self) -> &Diary {
+        &self.shared.diary
     }
 
     /// Rooms that have readers here.

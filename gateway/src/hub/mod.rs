@@ -20,10 +20,11 @@
 //! **Invariant:** nothing here waits for a client.
 //!
 //! Reading order: `event`, `ring`, `owner` (with its pure `sequencer`), `lane` (with its pure `pairs`), `connection`,
-//! `people` (with `room_keys`), `changes` (what those above take), `facade`.
+//! `people` (with `room_keys`), `changes` and `diary` (what those above take), `facade`.
 
 mod changes;
 mod connection;
+mod diary;
 mod event;
 mod facade;
 mod inbox;
@@ -38,6 +39,7 @@ mod stepped;
 
 pub use changes::{ChangedPeople, ChangedRooms, PeopleWatch, RoomWatch};
 pub use connection::{About, Behind, Connection, ConnectionId};
+pub use diary::{Diary, Note};
 pub use event::LiveEvent;
 pub use facade::{FollowedFrom, Hub};
 pub use inbox::Inbox;

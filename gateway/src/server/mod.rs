@@ -22,6 +22,7 @@ use crate::connection::Budget;
 use crate::http::{Listener, Routes};
 use crate::hub::Hub;
 use crate::node::NodeId;
+use crate::outbox::{OutboxError, Targets, Webhooks};
 use crate::service::{Cluster, PageReader, Service};
 use crate::session::Sessions;
 use crate::tasks::Tasks;
@@ -38,6 +39,8 @@ use drain::Drain;
 pub enum ServeError {
     #[error("cannot listen on {address} ({what}): {source}; choose another with --{what}")]
     Listen { what: &'static str, address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the store would not keep what it acknowledges: {0}")]
@@ -67,6 +70,8 @@ pub struct Node {
     /// Where operators look.
     pub admin_address: SocketAddr,
     sessions: Arc<Sessions>,
+    /// Delivers webhooks; begins nothing when the node begins to stop.
+    outbox: Tasks,
     core: Tasks,
     store: Arc<dyn Store>,
     drain: Drain,
@@ -112,7 +117,8 @@ impl Node {
     pub async fn start_with(config: Config, secret: &Secret, given: Given) -> Result<Self, ServeError> {
         // An address that is taken is told before the store is touched.
         let (public, admin) = bind(&config)?;
-        let (core, session_tasks) = (Tasks::default(), Tasks::default());
+        let targets = Targets::open(&config)?;
+        let (core, session_tasks, outbox) = (Tasks::default(), Tasks::default(), Tasks::default());
         let way = open_way(&config, secret, given.bus, &core)?;
         let store = match given.store {
             Some(store) => store,
@@ -134,7 +140,10 @@ impl Node {
         let cluster = Cluster::new(node_id, way, hub.clone(), Arc::clone(&store), &limits, Arc::clone(&metrics));
         // What others publish is heard before the tail begins: nothing lies between.
         cluster.start(&core).await;
+        let counts = Arc::clone(&metrics);
         let service = Service::start(Arc::clone(&store), hub, cluster, limits.clone(), metrics, &core);
+        let webhooks = Webhooks::start(Arc::clone(&store) as _, targets, &limits, counts, &outbox);
+        service.start_hand_outs(webhooks, &core);
         service.start_upkeep(config.retention.max_age_hours, &core).await?;
         let budget = Arc::new(Budget::new(limits.backlogs_max_bytes));
         janitor::start(service.hub().clone(), Arc::clone(&budget), &core);
@@ -144,6 +153,7 @@ impl Node {
             address: local_address(&public, config.server.listen),
             admin_address: local_address(&admin, config.server.admin_listen),
             sessions: Arc::clone(&sessions),
+            outbox,
             core,
             store,
             drain: Drain::new(&config),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hallway_store::postgres::{PostgresOptions, PostgresStore};
 use hallway_store::sqlite::SqliteStore;
-use hallway_store::{Store, StoreError};
+use hallway_store::{HandOutRules, Store, StoreError};
 
 use super::ServeError;
 use crate::bus::envelope::ClusterKey;
@@ -14,6 +14,11 @@ use crate::bus::{Bus, BusError};
 use crate::config::{BusUrl, Config, Secret};
 use crate::service::cluster::Way;
 use crate::tasks::Tasks;
+
+/// What a store does about the application's webhooks.
+fn hand_out_rules(config: &Config) -> HandOutRules {
+    HandOutRules { hands_out: config.hands_out(), first_look_ms: config.limits.hand_out_first_look_ms }
+}
 
 /// Opens the store and brings its schema up to date.
 ///
@@ -25,13 +30,14 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
             connections_max: u32::try_from(config.store.pool_connections).unwrap_or(u32::MAX),
             ..PostgresOptions::default()
         };
-        return Ok(Arc::new(PostgresStore::open(url.expose(), options).await?));
+        let store = PostgresStore::open(url.expose(), options).await?;
+        return Ok(Arc::new(store.with_hand_outs(hand_out_rules(config))));
     }
-    let data_dir = config.server.data_dir.clone();
+    let (data_dir, rules) = (config.server.data_dir.clone(), hand_out_rules(config));
     // Opening may migrate and recover a log: not on a worker of the runtime.
     let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&data_dir)).await;
     match opened {
-        Ok(store) => Ok(Arc::new(store?)),
+        Ok(store) => Ok(Arc::new(store?.with_hand_outs(rules))),
         Err(panic) => Err(StoreError::Unusable(format!("opening the store failed: {panic}"))),
     }
 }

@@ -99,6 +99,9 @@ impl Service {
             | Command::NotificationPreferences(_)
             | Command::Resolve(_) => self.read(actor, command),
             Command::Actions(actions) => self.act(actor, actions),
+            Command::NotificationTrace(_) | Command::OutboxDead(_) | Command::OutboxReplay(_) => {
+                self.operate(actor, command)
+            }
             Command::SessionList(list) => self.list_sessions(actor, list),
             Command::PresenceSet(_) | Command::PresenceGet(_) | Command::PresenceWatch(_) => {
                 self.presence(actor, command)

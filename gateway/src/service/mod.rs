@@ -5,8 +5,9 @@
 //! commit, then publish, then acknowledge), reads of the log through `reader` (what many want at once is read once), a hello or
 //! sync through `sync` (plan in `sync_plan`, pure), read markers through `marks`, who is there through `presence`. `publisher` is
 //! where all that was committed goes; there notifications wait for one another for a moment. `tail` probes the store and follows
-//! what it committed (when to ask what is decided in `tail/plan`, pure), `upkeep` trims it. `cluster` is the way to the other
-//! nodes.
+//! what it committed (when to ask what is decided in `tail/plan`, pure), `upkeep` trims it. `hand_outs` hands to the application what nobody
+//! looked at (decided in `hand_out_plan`, pure), `diary` writes down which connection got which notification, and `operations` answers
+//! who asks about both. `cluster` is the way to the other nodes.
 //!
 //! **Invariant:** persist, then publish, then acknowledge; a publisher that hangs up takes nothing along.
 
@@ -14,8 +15,12 @@ mod actions;
 mod answers;
 pub mod cluster;
 mod command;
+mod diary;
+mod hand_out_plan;
+mod hand_outs;
 mod marks;
 mod notifications;
+mod operations;
 mod people;
 mod presence;
 mod publisher;
@@ -31,13 +36,14 @@ mod upkeep;
 mod writer;
 mod writes;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use hallway_store::Store;
 
 use crate::config::Limits;
 use crate::hub::Hub;
+use crate::outbox::Webhooks;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
@@ -71,6 +77,8 @@ struct Inner {
     limits: Limits,
     metrics: Arc<Metrics>,
     store_up: Arc<AtomicBool>,
+    /// Once they were started.
+    webhooks: OnceLock<Webhooks>,
 }
 
 impl Service {
@@ -95,8 +103,13 @@ impl Service {
         let presence = Presence::start(near, memory, hub.clone(), &limits, Arc::clone(&metrics), tasks);
         let store_up = Arc::new(AtomicBool::new(true));
         metrics.store_up.set(1);
-        let inner = Inner { store, hub, cluster, publisher, writer, marks, presence, limits, metrics, store_up };
-        Self { inner: Arc::new(inner) }
+        let webhooks = OnceLock::new();
+        let inner =
+            Inner { store, hub, cluster, publisher, writer, marks, presence, limits, metrics, store_up, webhooks };
+        let service = Self { inner: Arc::new(inner) };
+        let (diary, stop) = (service.clone(), tasks.clone());
+        tasks.spawn(async move { diary.write_diary(stop).await });
+        service
     }
 
     /// The hub, for sessions.

@@ -11,6 +11,8 @@ use crate::tasks::Tasks;
 
 /// How often old nonces and old events are looked for.
 const TRIM_PERIOD: Duration = Duration::from_secs(60);
+/// Steps in which finished webhooks are trimmed in one round.
+const TRIM_JOBS_MAX_STEPS: usize = 100;
 /// Streams trimmed in one round.
 const TRIM_MAX_STREAMS: u32 = 100;
 
@@ -53,8 +55,20 @@ impl Service {
                     return;
                 }
             }
+            self.trim_webhooks().await;
             if max_age_hours > 0 {
                 self.trim_events(now_ms().saturating_sub(max_age_hours * 3_600_000)).await;
+            }
+        }
+    }
+
+    /// Keeps finished webhooks to their bounds; some of them, if they are too many for one round.
+    pub async fn trim_webhooks(&self) {
+        let kept = |limit: u64| u32::try_from(limit).unwrap_or(u32::MAX);
+        let (done, dead) = (kept(self.inner.limits.webhooks_done_kept), kept(self.inner.limits.webhooks_dead_kept));
+        for _ in 0..TRIM_JOBS_MAX_STEPS {
+            if !matches!(self.inner.store.trim_jobs(done, dead).await, Ok(true)) {
+                return;
             }
         }
     }

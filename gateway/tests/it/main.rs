@@ -2,6 +2,8 @@
 //! `tests/support`.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "../support/application.rs"]
+mod application;
 #[path = "../support/allowed/mod.rs"]
 mod allowed;
 #[path = "../support/fault_store.rs"]
@@ -42,4 +44,5 @@ mod sync;
 mod tail;
 mod tasks;
 mod transcript;
+mod webhooks;
 mod wrong_input;

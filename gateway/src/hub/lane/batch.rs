@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hallway_protocol::codec::Codec;
-use hallway_protocol::{Seq, UserId};
+use hallway_protocol::{NotificationId, Seq, UserId};
 
 use crate::connection::Encoded;
 use crate::hub::{Connection, ConnectionId, LiveEvent};
@@ -78,6 +78,8 @@ pub(super) struct Batch {
     excepted: Vec<ConnectionId>,
     /// Who is removed by one of them.
     removed: Vec<UserId>,
+    /// Which notifications they bring.
+    notifications: Vec<(Seq, NotificationId)>,
     json: Vec<Bytes>,
     postcard: Vec<Bytes>,
 }
@@ -94,6 +96,7 @@ impl Batch {
                 at += 1;
                 self.stored += 1;
                 self.removed.extend(event.removed_user().cloned());
+                self.notifications.extend(event.notification().map(|id| (event.seq(), id)));
             }
             self.excepted.extend(item.except);
             self.items.push(item);
@@ -107,12 +110,18 @@ impl Batch {
         self.stored = 0;
         self.excepted.clear();
         self.removed.clear();
+        self.notifications.clear();
         self.json.clear();
         self.postcard.clear();
     }
 
     pub(super) fn items(&self) -> &[Item] {
         &self.items
+    }
+
+    /// The notifications among them; in a room's stream there are none.
+    pub(super) fn notifications(&self) -> &[(Seq, NotificationId)] {
+        &self.notifications
     }
 
     /// The number that comes first, or would.

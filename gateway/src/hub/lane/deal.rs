@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use hallway_protocol::{StreamId, UserId};
+use hallway_protocol::{NotificationId, Seq, StreamId, UserId};
 
 use super::Lane;
 use super::batch::Item;
 use super::pairs::{Pair, Step};
-use super::tables::{Counts, Dues, Follower, Part, Work};
+use super::tables::{Counts, DueNotification, Dues, Follower, Part, Work};
 use crate::hub::LiveEvent;
 
 /// Works that are kept to be used again.
@@ -143,6 +143,14 @@ impl Lane {
                 due.runs.extend_from_slice(work.batch.runs(follower.codec));
                 due.parts.push(Part { stream: stream_slot, first: first_noted, frames });
                 self.counts.deliveries += frames as u64;
+                // In a room's stream there are none.
+                let notified = |(seq, id): &(Seq, NotificationId)| DueNotification {
+                    stream: stream_slot,
+                    slot: pair.slot,
+                    seq: *seq,
+                    id: *id,
+                };
+                self.dues.notifications.extend(work.batch.notifications().iter().map(notified));
             } else {
                 let to = (stream_slot, &stream.id);
                 let mut one = OneByOne { to, follower, pair, dues: &mut self.dues, counts: &mut self.counts };
@@ -223,6 +231,22 @@ impl Lane {
                 self.settle(index, pushed.refused_frames);
             }
         }
+        if !self.dues.notifications.is_empty() {
+            self.note_notifications();
+        }
+    }
+
+    /// Writes into the diary which notifications were handed over: those that did not fit turned their pairs back.
+    fn note_notifications(&mut self) {
+        let mut due = std::mem::take(&mut self.dues.notifications);
+        let handed = due.drain(..).filter_map(|due| {
+            let follower = self.followers[due.slot as usize].as_ref()?;
+            let place = follower.place(due.stream)?;
+            let pair = self.streams[due.stream as usize].as_ref()?.pairs.get(place)?;
+            (pair.next() > due.seq).then_some((due.id, follower.id))
+        });
+        self.diary.note(handed);
+        self.dues.notifications = due;
     }
 
     /// Some frames were refused, or a removal was among them.
@@ -314,6 +338,10 @@ impl OneByOne<'_> {
         {
             self.pair.end();
             due.ending = true;
+        }
+        if let Some(id) = item.stored().and_then(|event| event.notification()) {
+            let (stream, slot, seq) = (self.to.0, self.pair.slot, item.seq());
+            self.dues.notifications.push(DueNotification { stream, slot, seq, id });
         }
         self.counts.deliveries += 1;
     }

@@ -33,7 +33,7 @@ pub(super) use self::shared::SharedLane;
 use self::tables::{Counts, Dues, Follower, Stream, Work, advance_cursor, insert, note_place};
 use super::facade::Owners;
 use super::owner::OwnerMessage;
-use super::{Connection, ConnectionId, LiveEvent, Ring};
+use super::{Connection, ConnectionId, Diary, LiveEvent, Ring};
 use crate::connection::{Encoded, data_frame};
 use crate::telemetry::metrics::Metrics;
 
@@ -115,10 +115,11 @@ pub(super) struct Lane {
     dues: Dues,
     counts: Counts,
     metrics: Arc<Metrics>,
+    diary: Arc<Diary>,
 }
 
 impl Lane {
-    pub(super) fn new(index: usize, owners: Arc<Owners>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(index: usize, owners: Arc<Owners>, metrics: Arc<Metrics>, diary: Arc<Diary>) -> Self {
         Self {
             index,
             owners,
@@ -136,6 +137,7 @@ impl Lane {
             dues: Dues::default(),
             counts: Counts::default(),
             metrics,
+            diary,
         }
     }
 

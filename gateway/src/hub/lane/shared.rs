@@ -10,8 +10,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use super::{Lane, LaneMessage};
-use crate::hub::Inbox;
 use crate::hub::facade::Owners;
+use crate::hub::{Diary, Inbox};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
@@ -37,8 +37,15 @@ struct Held {
 }
 
 impl SharedLane {
-    pub(in crate::hub) fn new(index: usize, inbox_max: u64, owners: Arc<Owners>, metrics: Arc<Metrics>) -> Self {
-        let held = Held { lane: Lane::new(index, owners, metrics), taken: Vec::with_capacity(DRAIN_MAX_ENTRIES) };
+    pub(in crate::hub) fn new(
+        index: usize,
+        inbox_max: u64,
+        owners: Arc<Owners>,
+        metrics: Arc<Metrics>,
+        diary: Arc<Diary>,
+    ) -> Self {
+        let held =
+            Held { lane: Lane::new(index, owners, metrics, diary), taken: Vec::with_capacity(DRAIN_MAX_ENTRIES) };
         Self { inbox: Inbox::new(inbox_max), held: Mutex::new(held) }
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hallway_protocol::codec::Codec;
-use hallway_protocol::{Epoch, Seq, StreamId};
+use hallway_protocol::{Epoch, NotificationId, Seq, StreamId};
 
 use super::batch::{Batch, Item};
 use super::pairs::Pair;
@@ -214,6 +214,17 @@ pub(super) struct Dues {
     used: usize,
     /// Numbers of frames; 0: may be dropped.
     pub(super) seqs: Vec<Seq>,
+    /// Notifications among them, for the diary. Only people's own streams have any.
+    pub(super) notifications: Vec<DueNotification>,
+}
+
+/// A notification that is due for a socket.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DueNotification {
+    pub(super) stream: u32,
+    pub(super) slot: u32,
+    pub(super) seq: Seq,
+    pub(super) id: NotificationId,
 }
 
 impl Dues {

@@ -57,6 +57,8 @@ impl Node {
         let metrics = Arc::clone(self.sessions.service.metrics());
         metrics.draining.set(1);
         self.sessions.farewell.leave();
+        // Others deliver what is not under way.
+        self.outbox.stop();
         info!(connections = self.sessions.open(), notice_ms = bounds.notice().as_millis(), "draining: not ready");
         tokio::time::sleep(bounds.notice()).await;
         self.sessions.tasks.stop();
@@ -75,6 +77,7 @@ impl Node {
         let _ = tokio::time::timeout(FAREWELL_MAX.min(left()), self.sessions.service.cluster().farewell()).await;
         self.core.stop();
         let stop_core = async {
+            self.outbox.ended().await;
             self.core.ended().await;
             self.store.close().await;
         };

@@ -12,7 +12,7 @@ use super::{Socket, connect};
 use crate::hub::facade::Owners;
 use crate::hub::owner::OwnerMessage;
 use crate::hub::ring::RingBounds;
-use crate::hub::{ConnectionId, LiveEvent, Ring};
+use crate::hub::{ConnectionId, Diary, LiveEvent, Ring};
 use crate::telemetry::metrics::Metrics;
 
 /// What happens to the connections of a lane, as far as it begins or ends pairs. Streams and connections are 0, 1, ….
@@ -55,7 +55,7 @@ proptest! {
         let streams: Vec<StreamId> = (0..3).map(|number| format!("room:r{number}").parse().unwrap()).collect();
         let (metrics, _) = Metrics::new().unwrap();
         let owners = Arc::new(Owners::new(1, 16));
-        let mut lane = Lane::new(0, Arc::clone(&owners), Arc::clone(&metrics));
+        let mut lane = Lane::new(0, Arc::clone(&owners), Arc::clone(&metrics), Diary::new(1, Arc::clone(&metrics)));
         let ring = Arc::new(Ring::new(&RingBounds::new(1, 1 << 20, Arc::clone(&metrics))));
         let mut attached = [0_i64; 3];
         let mut cursors = [0_u64; 3];

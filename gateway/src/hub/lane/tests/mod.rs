@@ -18,7 +18,7 @@ use hallway_protocol::{ServerFrame, UserId};
 use super::Lane;
 use crate::connection::{Budget, Outbound, Wire};
 use crate::hub::facade::Owners;
-use crate::hub::{Connection, ConnectionId};
+use crate::hub::{Connection, ConnectionId, Diary};
 use crate::telemetry::metrics::Metrics;
 
 /// Takes `room_bytes` more bytes and keeps them.
@@ -102,5 +102,5 @@ fn connect(
 
 /// A lane whose owners nobody listens to.
 fn lane(metrics: &Arc<Metrics>) -> Lane {
-    Lane::new(0, Arc::new(Owners::new(1, 16)), Arc::clone(metrics))
+    Lane::new(0, Arc::new(Owners::new(1, 16)), Arc::clone(metrics), Diary::new(16, Arc::clone(metrics)))
 }

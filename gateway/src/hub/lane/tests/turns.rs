@@ -14,7 +14,7 @@ use super::connect;
 use crate::connection::{Encoded, Wire};
 use crate::hub::facade::Owners;
 use crate::hub::ring::RingBounds;
-use crate::hub::{LiveEvent, Ring};
+use crate::hub::{Diary, LiveEvent, Ring};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
@@ -63,7 +63,8 @@ fn room(name: &str) -> StreamId {
 /// Rooms by their names and the ids of those who follow them.
 fn scene(rooms: &[(&str, std::ops::Range<u64>)]) -> Scene {
     let (metrics, _) = Metrics::new().unwrap();
-    let lane = Arc::new(SharedLane::new(0, 1 << 20, Arc::new(Owners::new(1, 16)), Arc::clone(&metrics)));
+    let diary = Diary::new(1, Arc::clone(&metrics));
+    let lane = Arc::new(SharedLane::new(0, 1 << 20, Arc::new(Owners::new(1, 16)), Arc::clone(&metrics), diary));
     let (writes, brings) = (Writes::default(), Arc::default());
     for (name, ids) in rooms {
         let ring = Arc::new(Ring::new(&RingBounds::new(256, 1 << 20, Arc::clone(&metrics))));
