@@ -106,13 +106,14 @@ async fn an_announcement_to_ten_thousand_costs_chunks_and_not_people() {
 async fn statements_of_a_step(store: &PostgresStore, url: &str, nonce: &str, people: u32) -> Vec<String> {
     assert!(one(store, announce("u1", nonce)).await.unwrap().fans_out);
     let (client, mut connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     let driver = tokio::spawn(async move {
+        let mut said = Vec::new();
         while let Some(Ok(message)) = std::future::poll_fn(|context| connection.poll_message(context)).await {
             if let AsyncMessage::Notice(notice) = message {
-                sender.send(notice.message().to_owned()).unwrap();
+                said.push(notice.message().to_owned());
             }
         }
+        said
     });
     client
         .batch_execute(
@@ -123,14 +124,10 @@ async fn statements_of_a_step(store: &PostgresStore, url: &str, nonce: &str, peo
         .unwrap();
     client.query(&format!("SELECT hallway_fan_out_v6({people}, NULL)::text"), &[]).await.unwrap();
     drop(client);
-    driver.await.unwrap();
-    let mut said = Vec::new();
-    while let Some(text) = receiver.recv().await {
-        if let Some((_, query)) = text.split_once("Query Text: ") {
-            let words: Vec<&str> = query.split_whitespace().take(6).collect();
-            said.push(words.join(" "));
-        }
-    }
+    let heard = driver.await.unwrap();
+    let queries = heard.iter().filter_map(|text| text.split_once("Query Text: "));
+    let mut said: Vec<String> =
+        queries.map(|(_, query)| query.split_whitespace().take(6).collect::<Vec<_>>().join(" ")).collect();
     while store.fan_out().await.unwrap().more {}
     said.retain(|one| !one.contains("LOAD") && !one.starts_with("SELECT hallway_fan_out_v6("));
     said
