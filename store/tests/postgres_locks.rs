@@ -292,7 +292,7 @@ async fn no_statement_scans_a_growing_table() {
     side.run("VACUUM ANALYZE").await;
     side.run("SET plan_cache_mode = force_generic_plan").await;
     for (name, sql) in statements::all() {
-        let parameters = (1..10).rev().find(|n| sql.contains(&format!("${n}"))).unwrap_or(0);
+        let parameters = (1..20).rev().find(|n| sql.contains(&format!("${n}"))).unwrap_or(0);
         let arguments =
             if parameters == 0 { String::new() } else { format!("({})", vec!["NULL"; parameters].join(", ")) };
         side.run(&format!("PREPARE p AS {sql}")).await;

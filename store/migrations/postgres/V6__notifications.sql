@@ -491,8 +491,9 @@ DECLARE
     causes jsonb;
     people text[];
     told json;
+    looked_at bigint;
 BEGIN
-    SELECT array_agg(t.room), array_agg(t.id) INTO places, ids FROM (
+    SELECT array_agg(t.room), array_agg(t.id), count(*) INTO places, ids, looked_at FROM (
         SELECT room, id FROM tasks
         WHERE NOT deleted AND NOT due_fired AND status < 3 AND due_at_ms IS NOT NULL AND due_at_ms <= now_ms
         ORDER BY due_at_ms LIMIT most) t;
@@ -507,7 +508,7 @@ BEGIN
     SELECT array_agg(t.id), jsonb_agg(jsonb_build_object('kind', 'task_due', 'room', t.room, 'task', t.id, 'urgent', false,
         'key', 'due:' || t.id || ':' || t.due_at_ms, 'users', a.people))
     INTO ids, causes
-    FROM unnest(places) AS p(room)
+    FROM (SELECT DISTINCT unnest(places) AS room) p
     JOIN LATERAL (SELECT * FROM tasks WHERE tasks.room = p.room AND tasks.id = ANY (ids)) t ON true
     JOIN LATERAL (
         SELECT coalesce(jsonb_agg(user_id ORDER BY user_id), jsonb_build_array(t.creator)) AS people
@@ -517,7 +518,8 @@ BEGIN
     PERFORM 1 FROM users WHERE id = ANY (people) ORDER BY id FOR NO KEY UPDATE;
     SELECT json_agg(n.event) INTO told FROM hallway_notify_now_v6(causes, first_look_ms, now_ms) n;
     UPDATE tasks SET due_fired = true WHERE room = ANY (places) AND id = ANY (ids);
-    RETURN json_build_object('epoch', (SELECT epoch FROM meta), 'events', coalesce(told, '[]'), 'more', cardinality(ids) >= most);
+    RETURN json_build_object('epoch', (SELECT epoch FROM meta), 'events', coalesce(told, '[]'),
+        'more', looked_at = most AND coalesce(cardinality(ids), 0) > 0);
 END $$;
 
 -- Carries out a step of the oldest fan-out job that nobody else works on: at most so many people by their ids.
