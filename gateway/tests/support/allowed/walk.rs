@@ -161,7 +161,12 @@ impl<'a> Walk<'a> {
     /// Notes what a write came to. Without `heads` others wrote at the same time, and only numbers say what was allowed.
     fn settle(&mut self, who: usize, ask: &Ask, answer: Result<Value, &str>, heads: Option<&Heads>) {
         if let Ok(answer) = &answer {
-            self.note_marks(who, ask.name, &answer.to_string());
+            // What one says oneself is no secret: a stale answer within an atomic whole shows what its earlier actions would
+            // have made, and nothing of that may ever be committed.
+            let own = Mark::all_in(&ask.arguments.to_string());
+            for mark in Mark::all_in(&answer.to_string()).difference(&own) {
+                self.note(who, ask.name, &Heads::new(), Seen::Marked(*mark));
+            }
         }
         if ask.name == "actions" {
             return self.settle_actions(who, ask, answer, heads);
