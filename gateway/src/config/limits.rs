@@ -259,22 +259,6 @@ limits! {
     webhook_rest_ms: "milliseconds" = 30000 in 10..=3600000,
         reached: "it is tried with one webhook", metric: "hallway_webhook_targets_resting",
         test: "a_target_that_fails_is_left_alone_and_tried_with_one";
-    /// People whose notifications leave a node together, at most.
-    notification_batch_recipients_max: "people" = 50 in 1..=10000,
-        reached: "the batch leaves at once", metric: "hallway_notification_batch_recipients",
-        test: "notifications_leave_together_and_at_once_when_a_batch_is_full";
-    /// Time that a notification waits for others; urgent ones do not.
-    notification_batch_wait_ms: "milliseconds" = 50 in 0..=5000,
-        reached: "the batch leaves as it is", metric: "hallway_notification_batch_wait_seconds",
-        test: "a_notification_waits_for_others_and_an_urgent_one_for_nobody";
-    /// How often a node looks for fan-out jobs that nobody told it of: those of a node that died.
-    fan_out_poll_ms: "milliseconds" = 1000 in 10..=60000,
-        reached: "it looks", metric: "hallway_work_steps_total",
-        test: "a_fan_out_that_a_dead_node_left_behind_is_finished";
-    /// How often a node looks for due times that have come.
-    due_poll_ms: "milliseconds" = 1000 in 10..=60000,
-        reached: "it looks", metric: "hallway_work_steps_total",
-        test: "a_due_time_is_told_once";
     /// Delivered webhooks that are kept, for traces.
     webhooks_done_kept: "webhooks" = 10000 in 0..=10000000,
         reached: "the oldest are dropped within a minute or two", metric: "hallway_webhooks_total",

@@ -2,10 +2,10 @@
 //! `tests/support`.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-#[path = "../support/application.rs"]
-mod application;
 #[path = "../support/allowed/mod.rs"]
 mod allowed;
+#[path = "../support/application.rs"]
+mod application;
 #[path = "../support/fault_store.rs"]
 mod fault_store;
 #[path = "../support/node.rs"]
