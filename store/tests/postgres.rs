@@ -7,6 +7,7 @@ mod postgres_kit;
 use std::sync::Arc;
 
 use hallway_protocol::{EventBody, Nonce, StreamId};
+use hallway_store::conformance::notes_kit;
 use hallway_store::{Log, PageRequest, Refusal, Rooms, Store, Write};
 use loadtest_cluster::TemporaryPostgres;
 use postgres_kit::{commit, create, one, room, send, store, user};
@@ -19,6 +20,14 @@ async fn fresh() -> (Arc<dyn Store>, Arc<TemporaryPostgres>) {
 
 hallway_store::store_conformance_suite!(fresh);
 hallway_store::store_task_suite!(fresh);
+
+/// As [`fresh`], with somebody to hand notifications to.
+async fn handing_out() -> (Arc<dyn Store>, Arc<TemporaryPostgres>) {
+    let (server, _, store) = store().await;
+    (Arc::new(store.with_hand_outs(notes_kit::HAND_OUTS)), server)
+}
+
+hallway_store::store_notifications_suite!(handing_out);
 
 #[tokio::test]
 async fn what_is_sent_is_numbered_without_holes_paged_and_there_at_connect() {

@@ -4,11 +4,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use hallway_protocol::command::Candidate;
 use hallway_protocol::{Epoch, History, Visibility};
 use hallway_store::conformance::kit::{self, Shared};
 use hallway_store::conformance::notes_kit;
 use hallway_store::sqlite::{DATABASE_FILE, SqliteStore};
-use hallway_store::{Store, StoreError};
+use hallway_store::{Action, ResolveQuery, Store, StoreError};
 use tempfile::TempDir;
 
 async fn fresh() -> (Arc<dyn Store>, TempDir) {
@@ -147,4 +148,28 @@ async fn a_closed_store_refuses_definitely() {
     store.close().await;
     assert!(matches!(store.commit(Vec::new()).await, Err(StoreError::Unavailable(_))));
     assert!(matches!(store.probe().await, Err(StoreError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn rooms_that_are_older_than_the_words_of_names_are_found_after_an_upgrade() {
+    let directory = TempDir::new().unwrap();
+    let store = open(directory.path());
+    let (ann, room) = (kit::user("words", "ann"), kit::room("words", "room"));
+    let create = Action::CreateRoom {
+        room: room.clone(),
+        visibility: Visibility::Public,
+        history: History::All,
+        name: Some("Budget plans".to_owned()),
+    };
+    kit::one(&store, &ann, create).await;
+    store.close().await;
+    let database = rusqlite::Connection::open(directory.path().join(DATABASE_FILE)).unwrap();
+    // As the last release left it.
+    database.execute_batch("DELETE FROM words; UPDATE rooms SET worded = 0").unwrap();
+    drop(database);
+    let store = open(directory.path());
+    let query = ResolveQuery::Named { text: "plans".to_owned(), what: None, room: None };
+    let found = store.resolve(&ann, vec![query]).await.unwrap();
+    assert_eq!(found, [[Candidate::Room { room, name: Some("Budget plans".to_owned()) }]]);
+    store.close().await;
 }

@@ -5,10 +5,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use hallway_protocol::{History, Visibility};
-use hallway_store::Action;
+use hallway_protocol::command::TaskOrder;
+use hallway_protocol::{History, TaskId, Visibility};
 use hallway_store::conformance::kit::{self, Shared};
+use hallway_store::conformance::task_kit::create_with;
+use hallway_store::conformance::task_lists::{all_for, all_of};
 use hallway_store::sqlite::{DATABASE_FILE, SqliteStore};
+use hallway_store::{Action, ResolveQuery, TaskQuery};
 use tempfile::TempDir;
 
 const ROOMS: usize = 200;
@@ -49,4 +52,65 @@ async fn bytes_per_message_and_commits_per_second() {
 /// Bytes of the database once its log is written back.
 fn size(directory: &std::path::Path) -> u64 {
     std::fs::metadata(directory.join(DATABASE_FILE)).unwrap().len()
+}
+
+/// How long the reads of tasks take with 100,000 tasks in 100 rooms of ten people.
+#[tokio::test]
+#[ignore = "a measurement, not a promise"]
+async fn times_of_the_reads_of_tasks() {
+    let directory = TempDir::new().unwrap();
+    let store: Shared = Arc::new(SqliteStore::open(directory.path()).unwrap());
+    let users: Vec<_> = (0..10).map(|number| kit::user("u", &number.to_string())).collect();
+    let rooms: Vec<_> = (0..100).map(|number| kit::room("room", &number.to_string())).collect();
+    let mut last = TaskId::generate();
+    let start = Instant::now();
+    for room in &rooms {
+        kit::channel(&store, &users[0], room, Visibility::Public, History::All).await;
+        let join = |user| kit::write(user, Action::Join { room: room.clone() });
+        kit::commit(&store, users[1..].iter().map(join).collect()).await;
+        let mut batch = Vec::new();
+        for number in 0..1_000 {
+            last = TaskId::generate();
+            let mut action = create_with(room, last, &[&users[number % 10]], &[]);
+            if let Action::CreateTask { title, due_at_ms, .. } = &mut action {
+                *title = format!("Task {number} about thing{}", number % 77);
+                *due_at_ms = (number % 2 == 0).then_some(1_000_000 + number as u64);
+            }
+            batch.push(kit::write(&users[0], action));
+        }
+        assert!(kit::commit(&store, batch).await.iter().all(Result::is_ok));
+    }
+    println!("100,000 tasks written in {:.1} s", start.elapsed().as_secs_f64());
+    let (ann, room) = (&users[0], &rooms[50]);
+    let of_person = |order| TaskQuery { order, ..all_for(ann) };
+    let of_room = |order| TaskQuery { order, ..all_of(room) };
+    for order in [TaskOrder::Newest, TaskOrder::Due, TaskOrder::Priority] {
+        time(&format!("list of a room, {order:?}"), async || {
+            drop(store.list_tasks(ann, of_room(order)).await.unwrap())
+        })
+        .await;
+        time(&format!("list of a person, {order:?}"), async || {
+            drop(store.list_tasks(ann, of_person(order)).await.unwrap());
+        })
+        .await;
+    }
+    time("task", async || drop(store.task(ann, &rooms[99], last).await.unwrap().unwrap())).await;
+    time("summary of a room", async || drop(store.task_summary(ann, Some(room)).await.unwrap())).await;
+    time("summary of 100 rooms", async || drop(store.task_summary(ann, None).await.unwrap())).await;
+    for text in ["thing7", "task 99", "u.", "t"] {
+        let query = ResolveQuery::Named { text: text.to_owned(), what: None, room: Some(room.clone()) };
+        time(&format!("resolve {text:?}"), async || drop(store.resolve(ann, vec![query.clone()]).await.unwrap())).await;
+    }
+    store.close().await;
+}
+
+async fn time(what: &str, run: impl AsyncFn()) {
+    let mut times = Vec::new();
+    for _ in 0..50 {
+        let start = Instant::now();
+        run().await;
+        times.push(start.elapsed());
+    }
+    times.sort();
+    println!("{what}: p50 {:?}, p99 {:?}", times[25], times[49]);
 }

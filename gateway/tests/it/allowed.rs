@@ -16,7 +16,7 @@ use crate::allowed::walk::Walk;
 use crate::node::TestNode;
 
 const WALKS: u64 = 3;
-const STEPS: u32 = 300;
+const STEPS: u32 = 400;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_sees_anything_of_a_room_when_they_are_not_allowed_to() {

@@ -15,6 +15,7 @@ mod house;
 mod asking;
 mod fast_path;
 mod forged;
+mod notifications;
 mod outage;
 mod presence;
 mod redis;

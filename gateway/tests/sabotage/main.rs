@@ -5,12 +5,14 @@
 //! nodes with one mutant of `gateway/src/sabotage.rs` (red). A process has one mutant, chosen once: run these with nextest,
 //! which gives each test a process of its own.
 //!
-//! Reading order: `cluster` (scenarios of several nodes in this process), `one_node`, `kills` (nodes as processes that end
-//! at a fail point), `webhooks` (the same, for what they deliver).
+//! Reading order: `cluster` (scenarios of several nodes in this process), `one_node`, `outside` (who asks for what is none of their
+//! business), `kills` (nodes as processes that end at a fail point), `webhooks` (the same, for what they deliver).
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![expect(clippy::disallowed_methods, reason = "tests own their tasks by joining them")]
 #![allow(dead_code, reason = "the kits are shared with other test binaries, which use other parts of them")]
 
+#[path = "../support/allowed/mod.rs"]
+mod allowed;
 #[path = "../support/application.rs"]
 mod application;
 #[path = "../nodes/fault_bus.rs"]
@@ -31,6 +33,7 @@ mod witness;
 mod cluster;
 mod kills;
 mod one_node;
+mod outside;
 mod webhooks;
 
 use hallway_gateway::sabotage::{Mutant, choose};

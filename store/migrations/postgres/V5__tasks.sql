@@ -21,6 +21,9 @@ BEGIN
         END''', rules);
 END $$;
 
+-- What came while its partition was not made yet may be much: its end is found by time.
+CREATE INDEX dedupe_late_by_time ON dedupe_late (at_ms);
+
 ALTER TABLE users ADD COLUMN name text;
 -- How many tasks there are of each status, without deleted ones; null: there never was one.
 ALTER TABLE rooms ADD COLUMN task_counts integer[];

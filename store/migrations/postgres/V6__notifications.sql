@@ -184,8 +184,12 @@ DECLARE
     one record;
     people text[];
     few jsonb := causes;
+    most integer := (SELECT max(jsonb_array_length(x -> 'users') - coalesce(x -> 'users' ? (x ->> 'by'), false)::integer)
+        FROM jsonb_array_elements(causes) x);
 BEGIN
-    IF EXISTS (SELECT 1 FROM jsonb_array_elements(causes) x WHERE jsonb_array_length(x -> 'users') > 50) THEN
+    IF most IS NULL OR most = 0 THEN
+        RETURN; -- It is nobody's business but the actor's.
+    ELSIF most > 50 THEN
         few := '[]';
         FOR one IN SELECT i.x || jsonb_build_object('of', coalesce((i.x ->> 'of')::bigint, i.n)) AS x
             FROM jsonb_array_elements(causes) WITH ORDINALITY AS i(x, n) ORDER BY i.n
@@ -375,8 +379,10 @@ BEGIN
 END $$;
 
 -- What V5 calls: {"fans_out": true} in place of an event says that a fan-out job was left.
-CREATE OR REPLACE FUNCTION hallway_notify_v5(causes jsonb, now_ms bigint) RETURNS json[] LANGUAGE sql VOLATILE AS
-$$ SELECT coalesce(array_agg(event), '{}') FROM hallway_notify_v6(causes, hallway_first_look_v6(), now_ms) $$;
+CREATE OR REPLACE FUNCTION hallway_notify_v5(causes jsonb, now_ms bigint) RETURNS json[] LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN ARRAY(SELECT n.event FROM hallway_notify_v6(causes, hallway_first_look_v6(), now_ms) n);
+END $$;
 
 -- Whom a notify addresses, as long as they are few: at most 50 beside the actor. No row when they are more.
 CREATE FUNCTION hallway_addressed_v6(w jsonb) RETURNS TABLE (id text) LANGUAGE sql STABLE AS $$
@@ -453,7 +459,7 @@ BEGIN
     IF fans_out THEN
         INSERT INTO fan_outs (notice, addressed, cause, users) VALUES (note,
             array_position(ARRAY['users', 'room', 'everyone'], way), cause, CASE way WHEN 'users' THEN people END);
-    ELSIF events IS NULL OR events = '{}' THEN
+    ELSIF coalesce(cardinality(events), 0) = 0 THEN
         DELETE FROM notices WHERE number = note;
     END IF;
     RETURN json_build_object('seq', coalesce(head, (SELECT last_seq FROM users WHERE id = me)),
@@ -567,7 +573,8 @@ BEGIN
         UPDATE notifications n SET hand_out_at_ms = now_ms + lease_ms FROM due
         WHERE n.user_id = due.user_id AND n.seq = due.seq RETURNING n AS one
     )
-    SELECT (c.one).user_id, hallway_notification_v6(c.one, t.said)::text, greatest((c.one).acknowledge_by_ms - now_ms, 0)
+    SELECT (c.one).user_id, hallway_notification_v6(c.one, t.said)::text,
+        CASE WHEN (c.one).acknowledge_by_ms IS NOT NULL THEN greatest((c.one).acknowledge_by_ms - now_ms, 0) END
     FROM claimed c
     LEFT JOIN LATERAL (SELECT notices AS said FROM notices WHERE notices.number = (c.one).notice LIMIT 1) t ON true
     ORDER BY (c.one).at_ms, (c.one).user_id, (c.one).seq;

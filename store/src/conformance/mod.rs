@@ -25,7 +25,9 @@ pub mod roles;
 pub mod task_content;
 pub mod task_kit;
 pub mod task_lists;
+pub mod task_model;
 pub mod task_notes;
+pub mod task_told;
 pub mod tasks;
 pub mod together;
 pub mod unread;
@@ -144,6 +146,7 @@ macro_rules! store_notifications_suite {
             outbox: a_failed_attempt_is_repeated_after_its_pause_and_a_refused_one_never,
             outbox: dead_jobs_are_listed_by_pages_and_replayed_as_new,
             outbox: finished_jobs_are_kept_to_a_bound_and_unfinished_ones_always,
+            outbox: every_job_ends_whoever_dies_in_whatever_order,
             outbox: a_trace_names_the_webhooks_that_carried_it,
         }
     };
@@ -176,6 +179,11 @@ macro_rules! store_task_suite {
             task_lists: a_summary_names_the_most_loaded_people_only,
             task_lists: who_leaves_a_room_sees_none_of_its_tasks,
             task_lists: a_newcomer_sees_the_tasks_that_were_there_before,
+            task_model: random_changes_of_tasks_follow_the_rules,
+            task_told: a_task_is_told_to_whom_it_is_given_and_who_follows_it,
+            task_told: comments_are_told_to_whom_they_name_and_to_followers,
+            task_told: a_task_that_many_follow_is_told_in_steps,
+            task_told: what_is_done_together_notifies_or_does_not_as_a_whole,
             resolve: a_name_is_told_in_the_stream_of_the_user,
             resolve: people_are_found_by_id_name_and_the_words_of_it,
             resolve: people_are_found_by_those_who_share_a_room_with_them,

@@ -1,9 +1,11 @@
 //! Webhooks: each is delivered at least once, never tried more often than it may be, and none is stuck.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hallway_protocol::NotificationId;
 use hallway_protocol::notification::JobState;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use super::kit::{self, Shared};
 use super::notes_kit::{claim, job, tell, urgent};
@@ -213,4 +215,76 @@ pub async fn a_trace_names_the_webhooks_that_carried_it(store: Shared) {
     while store.trim_jobs(0, 0).await.unwrap() {}
     let jobs = store.trace(notification.id).await.unwrap().unwrap().jobs;
     assert_eq!(jobs.len(), 1, "what was trimmed is not named any more");
+}
+
+/// A job as the model knows it.
+struct Known {
+    attempts: u32,
+    attempts_max: u32,
+    /// Nothing is to be done any more.
+    over: bool,
+}
+
+pub async fn every_job_ends_whoever_dies_in_whatever_order(store: Shared) {
+    let seed = std::env::var("HALLWAY_TEST_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = seed.unwrap_or_else(rand::random::<u64>);
+    println!("seed {seed}: repeat with HALLWAY_TEST_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut jobs = Vec::new();
+    for n in 0..40 {
+        let (target, priority) = (["a", "b", "c"][n % 3], random.random_range(0..3));
+        jobs.push(NewJob { attempts_max: random.random_range(1..4), ..job(target, priority, &n.to_string()) });
+    }
+    put(&store, jobs).await;
+    let (mut known, mut held): (BTreeMap<u64, Known>, Vec<Job>) = Default::default();
+    let mut delivered = BTreeSet::new();
+    // Every lease is over at once: each claimer is slow or dead, and may yet be heard of.
+    for step in 0.. {
+        let claimed = store.claim_jobs(dying(random.random_range(1..12))).await.unwrap();
+        if claimed.is_empty() {
+            break;
+        }
+        assert!(step < 200, "jobs are claimed for ever");
+        for one in claimed {
+            let job =
+                known.entry(one.number).or_insert(Known { attempts: 0, attempts_max: one.attempts_max, over: false });
+            job.attempts += 1;
+            assert!(!job.over, "job {} is over", one.number);
+            assert_eq!(one.attempt, job.attempts, "each claim is an attempt");
+            assert!(job.attempts <= job.attempts_max);
+            held.push(one);
+        }
+        while random.random_bool(0.7) && !held.is_empty() {
+            let one = held.swap_remove(random.random_range(0..held.len()));
+            let outcome = match random.random_range(0..5) {
+                0 => JobOutcome::Delivered,
+                1 => JobOutcome::Refused { error: "410".to_owned() },
+                _ => failed(0),
+            };
+            finish(&store, &one, outcome.clone()).await;
+            let Some(job) = known.get_mut(&one.number) else { continue };
+            if job.over || job.attempts != one.attempt {
+                continue;
+            }
+            let listed = listed(&store).await.contains(&one.number);
+            job.over = job.attempts == job.attempts_max || !matches!(outcome, JobOutcome::Failed { .. });
+            // A last attempt that came too late may have been given up before; its job is dead all the same.
+            match outcome {
+                JobOutcome::Delivered if !listed => {
+                    delivered.insert(one.number);
+                }
+                _ => assert_eq!(listed, job.over, "job {}", one.number),
+            }
+        }
+    }
+    assert_eq!(known.len(), 40);
+    let dead = listed(&store).await;
+    let ended: BTreeSet<u64> = dead.union(&delivered).copied().collect();
+    assert!(ended.iter().eq(known.keys()), "none is stuck: {} dead, {} delivered", dead.len(), delivered.len());
+    assert!(dead.is_disjoint(&delivered));
+}
+
+/// The dead jobs.
+async fn listed(store: &Shared) -> BTreeSet<u64> {
+    store.dead_jobs(None, 1_000).await.unwrap().jobs.iter().map(|job| job.job).collect()
 }

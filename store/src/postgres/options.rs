@@ -81,13 +81,14 @@ fn no_tls() -> StoreError {
 /// The connections that do the work. Every function relies on READ COMMITTED: a new snapshot for each statement inside.
 ///
 /// Plans are made once for a connection and by index only. The planner would otherwise plan the large statements of a write anew
-/// at each call, which costs more than carrying them out; and a plan that was made while tables were empty must not read them
-/// from end to end later.
+/// at each call, which costs more than carrying them out; and a plan that was made while tables were small must not read them
+/// from end to end later, be it to join them with a few rows.
 pub(super) fn for_work(mut config: Config, options: &PostgresOptions) -> Config {
     let given = config.get_options().unwrap_or_default().to_owned();
     config.options(format!(
         "{given} -c lock_timeout={} -c statement_timeout={} -c default_transaction_isolation=read\\ committed -c jit=off \
-         -c plan_cache_mode=force_generic_plan -c enable_seqscan=off",
+         -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_mergejoin=off \
+         -c enable_hashjoin=off",
         options.lock_timeout.as_millis(),
         options.statement_timeout.as_millis(),
     ));

@@ -19,6 +19,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// Tasks whose due time is told of in one step. Each has up to 50 assignees.
 const DUE_STEP_TASKS: u32 = 50;
+/// Pause after a step that wrote nothing while there is more to do: another node is at it.
+const OTHERS_PAUSE: Duration = Duration::from_millis(20);
 /// Longest pause after failures in a row.
 const FAILED_PAUSE_MAX: Duration = Duration::from_secs(30);
 
@@ -88,35 +90,56 @@ impl Worker {
                     progress = step(&*self.store) => progress,
                     () = tasks.stopped() => return,
                 };
-                match progress {
+                let next = match progress {
                     Ok(progress) => {
                         failures = 0;
-                        if !self.publish(progress).await || tasks.is_stopped() {
-                            break;
-                        }
+                        self.publish(progress).await
                     }
                     Err(error) => {
                         failures += 1;
                         warn!(%error, work = self.label.word(), failures, "a step of the store's own work failed");
-                        break;
+                        Next::Nothing
                     }
+                };
+                match next {
+                    Next::Nothing => break,
+                    Next::AtOnce if tasks.is_stopped() => return,
+                    Next::AtOnce => {}
+                    Next::Others => tokio::select! {
+                        () = tokio::time::sleep(OTHERS_PAUSE) => {}
+                        () = tasks.stopped() => return,
+                    },
                 }
             }
         }
     }
 
-    /// Whether there is more to do.
-    async fn publish(&self, progress: Progress) -> bool {
+    async fn publish(&self, progress: Progress) -> Next {
+        let has_written = !progress.events.is_empty();
         self.publisher.hub.set_epoch(&progress.epoch);
-        if !progress.events.is_empty() {
+        if has_written {
             self.metrics.work_steps.add(self.label);
             self.metrics.events_committed.add(progress.events.len() as u64);
             self.publisher
                 .publish(progress.events.into_iter().map(|event| Arc::new(LiveEvent::new(event))).collect())
                 .await;
         }
-        progress.more
+        match (progress.more, has_written) {
+            (false, _) => Next::Nothing,
+            (true, true) => Next::AtOnce,
+            (true, false) => Next::Others,
+        }
     }
+}
+
+/// What a worker does after a step.
+enum Next {
+    /// Wait until it is time, or somebody pokes.
+    Nothing,
+    /// Take the next step.
+    AtOnce,
+    /// Look again soon.
+    Others,
 }
 
 /// How long to wait before the next look: twice as long after each failure in a row.

@@ -13,6 +13,7 @@ use super::super::seat::room_stream;
 use super::crowd::{Device, Person, WARDEN};
 use super::judge::{Verdict, judge};
 use super::record::{Heads, Mark, Of, RoomLog, Seen, Sight};
+use super::writes::about;
 
 /// People besides the warden.
 const PEOPLE: usize = 5;
@@ -30,7 +31,7 @@ pub(super) struct Ask {
     pub(super) notice: Option<Mark>,
 }
 
-/// A task that somebody made, or tried to make.
+/// A task or message that somebody made, or tried to make.
 pub(super) struct Known {
     pub(super) room: String,
     pub(super) id: String,
@@ -45,8 +46,7 @@ pub(crate) struct Walk<'a> {
     pub(super) rooms: BTreeMap<String, RoomLog>,
     pub(super) heads: Heads,
     pub(super) tasks: Vec<Known>,
-    /// The rooms and ids of messages.
-    pub(super) messages: Vec<(String, String)>,
+    pub(super) messages: Vec<Known>,
     pub(super) sights: Vec<Sight>,
     notices: Vec<(Mark, String, Seq)>,
     marks: u64,
@@ -90,6 +90,15 @@ impl<'a> Walk<'a> {
         }
         for _ in 0..ROOMS_AT_FIRST {
             self.found_a_room().await;
+        }
+        for room in self.heads.clone().into_keys() {
+            for other in 1..self.people.len() {
+                if self.random.random_bool(0.5) {
+                    let user = self.people[other].name.clone();
+                    let ask = about("room.invite", &room, json!({"user": user, "role": "member"}));
+                    self.carry_out(WARDEN, ask).await;
+                }
+            }
         }
     }
 
@@ -176,7 +185,8 @@ impl<'a> Walk<'a> {
         let items = ask.arguments["actions"].as_array().unwrap();
         for (item, result) in items.iter().zip(answer["results"].as_array().unwrap()) {
             let (name, arguments) = item.as_object().unwrap().iter().next().unwrap();
-            let name = if name == "task.create" { "task.create" } else { "one of several" };
+            let making = ["task.create", "task.delete", "message.send", "message.delete"];
+            let name = making.into_iter().find(|making| making == name).unwrap_or("one of several");
             let room = arguments["room"].as_str().map(str::to_owned);
             let part = Ask { name, arguments: arguments.clone(), room, notice: None };
             if let Some(committed) = result.get("committed") {
@@ -198,11 +208,12 @@ impl<'a> Walk<'a> {
         if let Some(mark) = ask.notice {
             self.notices.push((mark, room.clone(), seq));
         }
-        let task = self.tasks.iter_mut().find(|task| Some(task.id.as_str()) == ask.arguments["id"].as_str());
-        if let Some(task) = task {
+        let all = self.tasks.iter_mut().chain(&mut self.messages);
+        let about = all.filter(|known| Some(known.id.as_str()) == ask.arguments["id"].as_str());
+        for known in about {
             match ask.name {
-                "task.create" => task.exists = true,
-                "task.delete" => task.exists = false,
+                "task.create" | "message.send" => known.exists = true,
+                "task.delete" | "message.delete" => known.exists = false,
                 _ => {}
             }
         }
@@ -343,6 +354,15 @@ impl<'a> Walk<'a> {
     /// Somebody who is not the warden.
     pub(super) fn anybody(&mut self) -> usize {
         self.random.random_range(1..self.people.len())
+    }
+
+    /// Something that is there more often than not, wherever it is.
+    pub(super) fn any_of(random: &mut StdRng, known: &[Known]) -> Option<usize> {
+        let there: Vec<usize> = (0..known.len()).filter(|place| known[*place].exists).collect();
+        if !there.is_empty() && random.random_bool(0.8) {
+            return Some(there[random.random_range(0..there.len())]);
+        }
+        (!known.is_empty()).then(|| random.random_range(0..known.len()))
     }
 
     pub(super) fn any_room(&mut self) -> String {

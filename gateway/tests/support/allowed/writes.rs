@@ -12,12 +12,14 @@ use super::walk::{Ask, Known, Walk};
 const NAMED_MAX: usize = 3;
 /// Most commands in one `actions`.
 const ACTIONS_MAX: usize = 4;
+/// How soon tasks are due that are due at all.
+const DUE_WITHIN_MS: u64 = 3_000;
 
 impl Walk<'_> {
     pub(super) fn any_write(&mut self) -> (usize, Ask) {
         match self.random.random_range(0..100) {
-            0..34 => self.about_members(),
-            34..92 => {
+            0..24 => self.about_members(),
+            24..90 => {
                 let who = self.writer();
                 (who, self.content())
             }
@@ -45,15 +47,15 @@ impl Walk<'_> {
         let user = self.people[other].name.clone();
         let acts = if self.random.random_bool(0.6) { WARDEN } else { self.anybody() };
         match self.random.random_range(0..34) {
-            0..8 => (self.anybody(), about("room.join", &room, json!({}))),
-            8..11 => (self.anybody(), about("room.leave", &room, json!({}))),
-            11..22 => {
+            0..9 => (self.anybody(), about("room.join", &room, json!({}))),
+            9..11 => (self.anybody(), about("room.leave", &room, json!({}))),
+            11..24 => {
                 let role = ["guest", "member", "member", "member", "admin"][self.random.random_range(0..5)];
                 (acts, about("room.invite", &room, json!({"user": user, "role": role})))
             }
-            22..26 => (acts, about("room.remove", &room, json!({"user": user}))),
-            26..28 => (acts, about("room.kick", &room, json!({"user": user}))),
-            28..30 => (acts, about("room.ban", &room, json!({"user": user}))),
+            24..27 => (acts, about("room.remove", &room, json!({"user": user}))),
+            27..29 => (acts, about("room.kick", &room, json!({"user": user}))),
+            29 => (acts, about("room.ban", &room, json!({"user": user}))),
             30..33 => (acts, about("room.unban", &room, json!({"user": user}))),
             _ => {
                 let visibility = if self.random.random_bool(0.5) { "public" } else { "private" };
@@ -84,7 +86,7 @@ impl Walk<'_> {
         if let Some((_, answered)) = self.any_message() {
             arguments["reply_to"] = json!(answered);
         }
-        self.messages.push((room.to_owned(), id));
+        self.messages.push(Known { room: room.to_owned(), id, version: 1, exists: false });
         about("message.send", room, arguments)
     }
 
@@ -104,10 +106,17 @@ impl Walk<'_> {
         let (title, _) = self.marked(Of::Task);
         let id = TaskId::generate().to_string();
         let mut arguments = json!({"id": id, "title": format!("task {title}"), "assignees": self.some_people()});
-        if let Some(other) = self.any_task().filter(|_| true) {
-            if self.tasks[other].room == room && self.random.random_bool(0.5) {
-                arguments["waits_on"] = json!([self.tasks[other].id]);
-            }
+        if let Some(other) = self.any_task()
+            && self.tasks[other].room == room
+            && self.random.random_bool(0.5)
+        {
+            arguments["waits_on"] = json!([self.tasks[other].id]);
+        }
+        if self.random.random_bool(0.3) {
+            // Its time comes while the walk goes on: whoever is told then must be a member then.
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+            let now_ms = u64::try_from(now).unwrap();
+            arguments["due_at_ms"] = json!(now_ms + self.random.random_range(0..DUE_WITHIN_MS));
         }
         self.tasks.push(Known { room: room.to_owned(), id, version: 1, exists: false });
         about("task.create", room, arguments)
@@ -162,12 +171,12 @@ impl Walk<'_> {
     }
 
     pub(super) fn any_task(&mut self) -> Option<usize> {
-        (!self.tasks.is_empty()).then(|| self.random.random_range(0..self.tasks.len()))
+        Self::any_of(&mut self.random, &self.tasks)
     }
 
     fn any_message(&mut self) -> Option<(String, String)> {
-        let place = (!self.messages.is_empty()).then(|| self.random.random_range(0..self.messages.len()))?;
-        Some(self.messages[place].clone())
+        let known = &self.messages[Self::any_of(&mut self.random, &self.messages)?];
+        Some((known.room.clone(), known.id.clone()))
     }
 }
 

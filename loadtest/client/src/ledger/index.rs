@@ -57,6 +57,8 @@ pub(super) struct History<'a> {
     pub(super) history_all: HashSet<u32>,
     pub(super) expected: &'a [Expected],
     pub(super) newest_epoch: Option<u32>,
+    /// What is said of tasks and notifications.
+    pub(super) jobs: Vec<&'a Record>,
     names: &'a Names,
 }
 
@@ -72,6 +74,7 @@ impl<'a> History<'a> {
             history_all,
             expected: &shared.expected,
             newest_epoch: None,
+            jobs: Vec::new(),
             names: &shared.names,
         };
         let mut steps: HashMap<(u32, u32), BTreeSet<(Seq, bool)>> = HashMap::new();
@@ -124,6 +127,12 @@ impl<'a> History<'a> {
                 }
                 self.session(received.session).lines.push(record);
             }
+            Record::TaskCommitted { .. }
+            | Record::TaskUnknown { .. }
+            | Record::TaskSeen { .. }
+            | Record::Owed { .. }
+            | Record::Notified { .. }
+            | Record::Unread { .. } => self.jobs.push(record),
             Record::Welcomed { session }
             | Record::Follows { session, .. }
             | Record::Position { session, .. }
@@ -192,6 +201,10 @@ impl<'a> History<'a> {
                 (None, true) => counts.failed += 1,
                 (None, false) => counts.unknown += 1,
             }
+        }
+        for record in &self.jobs {
+            counts.task_changes += u64::from(matches!(record, Record::TaskCommitted { .. }));
+            counts.owed += u64::from(matches!(record, Record::Owed { .. }));
         }
         for session in self.sessions.values() {
             counts.final_reads += u64::from(session.node.is_some());

@@ -1,15 +1,16 @@
 //! The ledger: what clients did and saw, and whether the node kept its promise.
 //!
 //! Clients record before a send and after a receive, each into its own [`Recorder`] (a plain vector, no lock on the
-//! way); [`Ledger::judge`] merges them and checks the invariants I1 to I6 and I8. The judging is pure.
+//! way); [`Ledger::judge`] merges them and checks the invariants I1 to I6, I8 and I10. The judging is pure.
 //!
 //! Reading order: [`record`] (what is written down), `index` (put together by publish, session and member), then one
-//! file per group of invariants: `publishes` (I1, I2, I6), `streams` (I3, I4, I5), `members` (I8).
+//! file per group of invariants: `publishes` (I1, I2, I6), `streams` (I3, I4, I5), `members` (I8), `jobs` (I10).
 //!
 //! A *session* is one logical client with its positions: it outlives its connections. A *final read* is a session that
 //! reads everything from the beginning, after all else is over; without one there is no verdict on loss.
 
 mod index;
+mod jobs;
 mod members;
 mod publishes;
 pub mod record;
@@ -157,6 +158,7 @@ impl Ledger {
         streams::check(&history, &mut report);
         publishes::check(&history, &mut report);
         members::check(&history, &mut report);
+        jobs::check(&history, &mut report);
         for (what, value, most) in shared.bounds.iter().filter(|(_, value, most)| value > most) {
             report.add(Invariant::I9, || format!("{what}: {value}, which is above {most}"));
         }
@@ -192,5 +194,7 @@ fn invalid(shared: &Shared, history: &index::History<'_>) -> Option<String> {
     None
 }
 
+#[cfg(test)]
+mod jobs_tests;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use hallway_protocol::Seq;
 use hallway_protocol::frame::ResetReason;
+use hallway_protocol::task::TaskStatus;
 
 /// What an event was, as far as the invariants ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -113,5 +114,42 @@ pub enum Record {
     /// The session had every chance to read to the end.
     Done {
         session: u32,
+    },
+    /// A change of a task was committed: made on this version, by the event at `seq`. `moved`: to which status.
+    TaskCommitted {
+        stream: u32,
+        task: u128,
+        base: u32,
+        moved: Option<TaskStatus>,
+        seq: Seq,
+    },
+    /// A change of a task whose outcome nobody knows.
+    TaskUnknown {
+        task: u128,
+    },
+    /// The session saw a task, as it was then.
+    TaskSeen {
+        session: u32,
+        task: u128,
+        version: u32,
+        status: TaskStatus,
+    },
+    /// Somebody is to be notified, once, of what has this key.
+    Owed {
+        user: u32,
+        key: u64,
+    },
+    /// A session was notified of what has this key. `repeat` as in [`Received`].
+    Notified {
+        session: u32,
+        notification: u128,
+        key: u64,
+        repeat: bool,
+    },
+    /// What the node says of a user's unread notifications, and how many there must be.
+    Unread {
+        user: u32,
+        told: u64,
+        counted: u64,
     },
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hallway_protocol::command::Committed;
-use hallway_protocol::{Epoch, Event, EventBody, MessageId, Position, Seq, StreamId, UserId};
+use hallway_protocol::notification::Notification;
+use hallway_protocol::task::{Task, TaskStatus};
+use hallway_protocol::{Epoch, Event, EventBody, MessageId, Position, Seq, StreamId, TaskId, UserId};
 
 use super::record::{EventKind, Received, Record};
 use super::{Ledger, checksum};
@@ -152,6 +154,46 @@ impl Recorder {
         self.records.push(Record::Done { session: session.0 });
     }
 
+    /// A change of a task was committed. `base`: the version that it was made on, 0 when it was created; `moved`: to which status.
+    pub fn task_changed(&mut self, task: TaskId, base: u32, moved: Option<TaskStatus>, committed: &Committed) {
+        let stream = self.stream(&committed.stream);
+        let task = task.as_uuid().as_u128();
+        self.records.push(Record::TaskCommitted { stream, task, base, moved, seq: committed.seq });
+    }
+
+    /// Nobody knows about a change of a task.
+    pub fn task_unknown(&mut self, task: TaskId) {
+        self.records.push(Record::TaskUnknown { task: task.as_uuid().as_u128() });
+    }
+
+    /// Somebody is to be notified, once, by a notice or announcement of this title.
+    pub fn owes(&mut self, user: &UserId, title: &str) {
+        let user = self.user(user);
+        self.records.push(Record::Owed { user, key: checksum(title) });
+    }
+
+    /// What the node says of a user's unread notifications, and how many there must be.
+    pub fn unread(&mut self, user: &UserId, told: u64, counted: u64) {
+        let user = self.user(user);
+        self.records.push(Record::Unread { user, told, counted });
+    }
+
+    fn task_seen(&mut self, session: u32, task: &Task) {
+        let (version, status) = (task.version, task.status);
+        self.records.push(Record::TaskSeen { session, task: task.id.as_uuid().as_u128(), version, status });
+    }
+
+    /// What a notification is about is its key: a title, or the message or task of which there is only one of this kind.
+    fn notified(&mut self, session: u32, notification: &Notification, repeat: bool) {
+        let id = notification.id.as_uuid().as_u128();
+        let key = match (&notification.title, notification.message) {
+            (Some(title), _) => checksum(title),
+            (None, Some(message)) => checksum(&message.to_string()),
+            (None, None) => checksum(&notification.id.to_string()),
+        };
+        self.records.push(Record::Notified { session, notification: id, key, repeat });
+    }
+
     fn event(&mut self, session: u32, event: &Event, step: Step) {
         let mut received = self.received(session, &event.stream, event.seq, step);
         match &event.body {
@@ -168,6 +210,11 @@ impl Recorder {
             EventBody::MemberRemoved(removed) => {
                 received.kind = EventKind::Removed;
                 received.user = self.user(&removed.user);
+            }
+            EventBody::TaskCreated(created) if !received.repeat => self.task_seen(session, &created.task),
+            EventBody::TaskChanged(changed) if !received.repeat => self.task_seen(session, &changed.task),
+            EventBody::NotificationCreated(created) => {
+                self.notified(session, &created.notification, received.repeat);
             }
             _ => {}
         }

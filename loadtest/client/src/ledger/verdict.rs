@@ -28,6 +28,8 @@ pub enum Invariant {
     I8,
     /// Bounds.
     I9,
+    /// Jobs: tasks change by their rules only, and everybody is notified once.
+    I10,
 }
 
 /// One broken promise.
@@ -54,6 +56,10 @@ pub struct Counts {
     /// Connections beyond the first of each session.
     pub reconnects: u64,
     pub final_reads: u64,
+    /// Changes of tasks that were committed.
+    pub task_changes: u64,
+    /// Notifications that were owed to somebody.
+    pub owed: u64,
 }
 
 /// The judgement of a run.

@@ -115,7 +115,7 @@ fn read(batch: &mut Batch<'_>, user: &UserId, ids: &[NotificationId], up_to_seq:
         flipped += batch
             .connection
             .prepare_cached(
-                "UPDATE notifications SET read_at_ms = ?3, hand_out_at_ms = NULL,
+                "UPDATE notifications INDEXED BY notifications_unread SET read_at_ms = ?3, hand_out_at_ms = NULL,
                  acknowledged_at_ms = CASE WHEN urgent THEN ifnull(acknowledged_at_ms, ?3) ELSE acknowledged_at_ms END
                  WHERE user = ?1 AND seq <= ?2 AND read_at_ms IS NULL",
             )?

@@ -28,7 +28,7 @@ pub(super) fn list(
         concat!(
             "SELECT ",
             notification_columns!(),
-            " FROM notifications n LEFT JOIN notices x ON x.number = n.notice
+            " FROM notifications n INDEXED BY notifications_unread LEFT JOIN notices x ON x.number = n.notice
              WHERE n.user = ?1 AND n.seq < ?2 AND n.read_at_ms IS NULL ORDER BY n.seq DESC LIMIT ?3"
         )
     } else {
@@ -83,7 +83,8 @@ pub(in crate::sqlite) fn trim(connection: &Connection, user: i64, first_seq: Seq
         .collect::<Result<_, _>>()?;
     for statement in [
         "UPDATE users SET unread = unread -
-         (SELECT count(*) FROM notifications n WHERE n.user = ?1 AND n.seq < ?2 AND n.read_at_ms IS NULL) WHERE number = ?1",
+         (SELECT count(*) FROM notifications n INDEXED BY notifications_unread
+          WHERE n.user = ?1 AND n.seq < ?2 AND n.read_at_ms IS NULL) WHERE number = ?1",
         "DELETE FROM deliveries WHERE notification IN
          (SELECT n.id FROM notifications n WHERE n.user = ?1 AND n.seq < ?2)",
         "DELETE FROM notifications WHERE user = ?1 AND seq < ?2",
