@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use hallway_gateway::sabotage::FailPoint;
-use hallway_protocol::command::{Command, NotificationTrace, Notify, OutboxReplay, Recipients};
+use hallway_protocol::command::{Command, NotificationTrace, Notify, Recipients};
 use hallway_protocol::notification::{JobState, JobTrace};
 use hallway_protocol::{NotificationId, Reply, UserId};
 use loadtest_client::client::nonce;
@@ -15,7 +15,7 @@ use loadtest_client::{Client, ClientSettings, ConnectOptions, token};
 use loadtest_cluster::TemporaryPostgres;
 
 use super::application::{Application, Hook, SECRET};
-use super::process::{LOOK_PAUSE, NodeProcess, Settings};
+use super::process::{BINARY, LOOK_PAUSE, NodeProcess, Settings};
 
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
 /// Two leases and a slow machine.
@@ -79,6 +79,15 @@ async fn job_until(node: &NodeProcess, id: NotificationId, state: JobState) -> J
         assert!(begun.elapsed() < HEALS_WITHIN, "the webhook stays {:?}", trace.jobs);
         tokio::time::sleep(LOOK_PAUSE).await;
     }
+}
+
+/// What a command of an operator prints.
+fn say(node: &NodeProcess, words: &[&str]) -> String {
+    let mut command = std::process::Command::new(BINARY);
+    command.args(words).args(["--target", &node.settings.url()]).arg("--data-dir").arg(&node.settings.data_dir);
+    let output = command.stdin(std::process::Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 async fn dies(mut node: NodeProcess) {
@@ -164,11 +173,15 @@ async fn heavy_a_webhook_whose_node_dies_each_time_is_tried_three_times_and_not_
     let dead = job_until(&node, id, JobState::Dead).await;
     assert_eq!((dead.attempts, application.hooks().len()), (3, 3), "{dead:?}");
     assert!(dead.error.as_deref().is_some_and(|error| error.contains("not heard of again")), "{dead:?}");
-    let ada = client(&node, "ada").await;
-    let replayed = ada.request(Command::OutboxReplay(OutboxReplay { jobs: vec![dead.job] })).await.unwrap();
-    assert!(matches!(replayed, Reply::OutboxReplay(replayed) if replayed.jobs == 1));
+    let listed = say(&node, &["outbox", "dead"]);
+    assert!(listed.contains(&format!("{} to app dead after 3 attempts", dead.job)), "{listed}");
+    let replayed = say(&node, &["outbox", "replay", &dead.job.to_string()]);
+    assert_eq!(replayed, "1 webhooks are tried again\n");
     job_until(&node, id, JobState::Done).await;
     assert_eq!(application.hooks().len(), 4);
+    let shown = say(&node, &["notification", "show", &id.to_string()]);
+    assert!(shown.contains("created: notice for ben by ada") && shown.contains("to app done after 1 attempts"), "{shown}");
+    assert_eq!(say(&node, &["outbox", "dead"]), "");
 }
 
 /// Two nodes on one Postgres: what the dead one had claimed, the other one delivers when the lease is over.
