@@ -41,6 +41,12 @@ pub(crate) enum What {
     Reconnect(Ordinary),
     /// One member stops reading for a while; what does that cost the others?
     Slow(Ordinary),
+    /// Members of rooms talk, work on tasks, read, and notify each other.
+    Tasks(Ordinary),
+    /// Announcements to everybody, of whom some are online; urgent notices among them.
+    Notify(Ordinary),
+    /// People come back to messages, tasks and notifications that they missed.
+    Sync(Ordinary),
     /// Raw load: how much processor time does a delivery cost, and how long does it take?
     Fanout(raw::Fanout),
     /// Raw load: how much memory does a connection cost that does nothing?
@@ -80,15 +86,16 @@ pub(crate) struct Ordinary {
     /// Processes whose CPU is told at the end: nodes, a store, a Redis.
     #[arg(long, value_delimiter = ',')]
     server_pid: Vec<u32>,
-    /// Rooms [default: chat 200, reconnect 50, slow 4].
+    /// Rooms [default: chat 200, reconnect 50, slow 4, tasks 100, sync 50].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rooms: Option<u32>,
     /// Members of each room.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=5000))]
     members: u32,
-    /// Messages per second, all rooms together.
-    #[arg(long, default_value_t = 2000.0)]
-    rate: f64,
+    /// Messages (tasks: operations; sync: people who come back) per second, all rooms together [default: 2000, tasks 1000,
+    /// sync 100].
+    #[arg(long)]
+    rate: Option<f64>,
     /// How long messages are sent: 500ms, 30s, 5m.
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     duration: Duration,
@@ -113,6 +120,21 @@ pub(crate) struct Ordinary {
     /// reconnect: how many are measured.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     reconnects: u32,
+    /// notify: people who are notified.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    recipients: u32,
+    /// notify: how many of them are connected.
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    online: u32,
+    /// notify: announcements, one after the other.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    announcements: u32,
+    /// sync: tasks that were made and changed in the meantime, all rooms together.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    tasks: u32,
+    /// sync: notifications of each person in the meantime.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    notifications: u32,
     /// Chooses who sends what; without it a fresh one, which is printed.
     #[arg(long)]
     seed: Option<u64>,
@@ -124,6 +146,9 @@ pub(crate) enum Scenario {
     Chat,
     Reconnect,
     Slow,
+    Tasks,
+    Notify,
+    Sync,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -168,6 +193,11 @@ pub(crate) struct Settings {
     pub(crate) json: Option<PathBuf>,
     pub(crate) missed: u32,
     pub(crate) reconnects: u32,
+    pub(crate) recipients: u32,
+    pub(crate) online: u32,
+    pub(crate) announcements: u32,
+    pub(crate) tasks: u32,
+    pub(crate) notifications: u32,
     pub(crate) seed: u64,
 }
 
@@ -186,9 +216,17 @@ impl Ordinary {
             Scenario::Chat => 200,
             Scenario::Reconnect => 50,
             Scenario::Slow => 4,
+            Scenario::Tasks => 100,
+            Scenario::Sync => 50,
+            Scenario::Notify => 1,
         });
-        if !(self.rate.is_finite() && self.rate > 0.0 && self.rate <= 1_000_000.0) {
-            return Err(UsageError(format!("--rate {} is not between 0 and 1000000", self.rate)).into());
+        let rate = self.rate.unwrap_or(match scenario {
+            Scenario::Tasks => 1000.0,
+            Scenario::Sync => 100.0,
+            _ => 2000.0,
+        });
+        if !(rate.is_finite() && rate > 0.0 && rate <= 1_000_000.0) {
+            return Err(UsageError(format!("--rate {rate} is not between 0 and 1000000")).into());
         }
         if self.duration.is_zero() || self.duration > Duration::from_secs(24 * 3600) {
             return Err(UsageError("--duration must lie between 1ms and 24h".to_owned()).into());
@@ -196,13 +234,24 @@ impl Ordinary {
         if scenario == Scenario::Slow && self.members < 2 {
             return Err(UsageError("slow needs --members 2 at least: the slow one and a neighbour".to_owned()).into());
         }
-        if scenario == Scenario::Reconnect && rooms > 1000 {
+        if matches!(scenario, Scenario::Reconnect | Scenario::Sync) && rooms > 1000 {
             return Err(UsageError(format!("--rooms {rooms}: a user has at most 1000 rooms")).into());
         }
-        let users = rooms.saturating_mul(self.members).min(USERS_MAX);
+        let users = match scenario {
+            Scenario::Notify => self.online.min(self.recipients),
+            Scenario::Sync => self.members,
+            _ => rooms.saturating_mul(self.members).min(USERS_MAX),
+        };
         let deliveries = match scenario {
             Scenario::Reconnect => f64::from(rooms) * f64::from(self.missed) * f64::from(self.reconnects),
-            Scenario::Chat | Scenario::Slow => self.rate * self.duration.as_secs_f64() * f64::from(self.members),
+            Scenario::Sync => {
+                let each = f64::from(rooms) * f64::from(self.missed) + 2.0 * f64::from(self.tasks);
+                (each + f64::from(self.notifications)) * f64::from(self.reconnects)
+            }
+            Scenario::Notify => f64::from(self.recipients) * f64::from(self.announcements),
+            Scenario::Chat | Scenario::Slow | Scenario::Tasks => {
+                rate * self.duration.as_secs_f64() * f64::from(self.members)
+            }
         };
         if deliveries > DELIVERIES_MAX {
             let message = format!(
@@ -223,7 +272,7 @@ impl Ordinary {
             rooms,
             members: self.members,
             users,
-            rate: self.rate,
+            rate,
             duration: self.duration,
             ramp: self.ramp,
             payload: self.payload as usize,
@@ -235,6 +284,11 @@ impl Ordinary {
             json: self.json.clone(),
             missed: self.missed,
             reconnects: self.reconnects,
+            recipients: self.recipients,
+            online: self.online,
+            announcements: self.announcements,
+            tasks: self.tasks,
+            notifications: self.notifications,
             seed: self.seed.unwrap_or_else(rand::random),
         })
     }
@@ -287,7 +341,7 @@ mod tests {
 
     #[test]
     fn every_scenario_runs_with_target_and_secret_file_alone() {
-        for scenario in ["chat", "reconnect", "slow"] {
+        for scenario in ["chat", "reconnect", "slow", "tasks", "notify", "sync"] {
             let line = ["loadtest", scenario, "--target", "ws://127.0.0.1:1/v1/ws", "--secret-file", "/x"];
             assert!(Arguments::try_parse_from(line).is_ok());
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hallway_protocol::frame::ServerFrame;
+use hallway_protocol::notification::Notification;
 use hallway_protocol::{EventBody, UserId};
 use loadtest_client::ledger::{Ledger, Opening, Recorder, SessionId};
 use loadtest_client::{Notice, Observer, Step};
@@ -95,6 +96,14 @@ impl Member {
         (member, progress_inbox, own_deliveries, session)
     }
 
+    /// The title of a notice or announcement begins with its intended time.
+    fn notified(&self, notification: &Notification) {
+        let (Some(started), Some(title)) = (self.started, &notification.title) else { return };
+        let Some(at_ns) = title.get(..STAMP_DIGITS).and_then(|stamp| stamp.parse::<u64>().ok()) else { return };
+        let metric = if notification.urgent { Metric::Urgent } else { Metric::Notify };
+        self.metrics.of(metric).record(started.elapsed().saturating_sub(Duration::from_nanos(at_ns)));
+    }
+
     fn delivered(&self, text: &str) {
         let Some(started) = self.started else { return };
         metrics::count(&self.metrics.delivered);
@@ -122,11 +131,13 @@ impl Member {
 impl Observer for Member {
     fn observe(&mut self, notice: Notice) {
         match &notice {
-            Notice::Event { event, step } if *step != Step::Repeat => {
-                if let EventBody::MessageCreated(created) = &event.body {
-                    self.delivered(&created.message.text);
-                }
-            }
+            Notice::Event { event, step } if *step != Step::Repeat => match &event.body {
+                EventBody::MessageCreated(created) => self.delivered(&created.message.text),
+                EventBody::TaskCreated(created) => self.metrics.task_came(created.task.id, created.task.version),
+                EventBody::TaskChanged(changed) => self.metrics.task_came(changed.task.id, changed.task.version),
+                EventBody::NotificationCreated(created) => self.notified(&created.notification),
+                _ => {}
+            },
             Notice::Synced { .. } => {
                 if self.connections > 1 {
                     self.metrics.resync.record(self.upgraded_at.elapsed());

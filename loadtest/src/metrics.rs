@@ -1,10 +1,12 @@
 //! What is measured, in microseconds.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use hallway_protocol::TaskId;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -27,10 +29,17 @@ pub(crate) enum Metric {
     Sync,
     /// Deliveries to members who sit on another node than the sender.
     Across,
+    /// From the intended time of a task's change to a member's receiving.
+    Task,
+    /// From the intended time of a notification to its receiving.
+    Notify,
+    /// The same of what is urgent.
+    Urgent,
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 5] = [Self::Connect, Self::Ack, Self::Delivery, Self::Sync, Self::Across];
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Connect, Self::Ack, Self::Delivery, Self::Sync, Self::Across, Self::Task, Self::Notify, Self::Urgent];
 }
 
 impl fmt::Display for Metric {
@@ -41,6 +50,9 @@ impl fmt::Display for Metric {
             Self::Delivery => "delivery",
             Self::Sync => "sync",
             Self::Across => "across",
+            Self::Task => "task",
+            Self::Notify => "notify",
+            Self::Urgent => "urgent",
         })
     }
 }
@@ -139,6 +151,11 @@ pub(crate) struct Metrics {
     delivery: Latencies,
     sync: Latencies,
     across: Latencies,
+    task: Latencies,
+    notify: Latencies,
+    urgent: Latencies,
+    /// When each version of a task was meant to be made.
+    pub(crate) tasks_due: Mutex<HashMap<(TaskId, u32), Instant>>,
     /// slow: neighbours' deliveries while the slow one reads, and while it does not.
     pub(crate) neighbours_without: Latencies,
     pub(crate) neighbours_with: Latencies,
@@ -162,6 +179,24 @@ impl Metrics {
             Metric::Delivery => &self.delivery,
             Metric::Sync => &self.sync,
             Metric::Across => &self.across,
+            Metric::Task => &self.task,
+            Metric::Notify => &self.notify,
+            Metric::Urgent => &self.urgent,
+        }
+    }
+}
+
+impl Metrics {
+    /// A version of a task is meant to be made at a time.
+    pub(crate) fn task_is_due(&self, task: TaskId, version: u32, due: Instant) {
+        self.tasks_due.lock().unwrap_or_else(PoisonError::into_inner).insert((task, version), due);
+    }
+
+    /// A member has received a version of a task.
+    pub(crate) fn task_came(&self, task: TaskId, version: u32) {
+        let due = self.tasks_due.lock().unwrap_or_else(PoisonError::into_inner).get(&(task, version)).copied();
+        if let Some(due) = due {
+            self.task.record(due.elapsed());
         }
     }
 }

@@ -73,8 +73,14 @@ pub(crate) async fn progress(context: &Context, began: Instant) {
 fn share_done(context: &Context, began: Instant) -> f64 {
     let settings = &context.settings;
     match settings.scenario {
-        Scenario::Reconnect => context.metrics.of(Metric::Sync).count() as f64 / f64::from(settings.reconnects),
-        Scenario::Chat | Scenario::Slow => {
+        Scenario::Notify => {
+            let wanted = f64::from(settings.online) * f64::from(settings.announcements);
+            context.metrics.of(Metric::Notify).count() as f64 / wanted
+        }
+        Scenario::Reconnect | Scenario::Sync => {
+            context.metrics.of(Metric::Sync).count() as f64 / f64::from(settings.reconnects)
+        }
+        Scenario::Chat | Scenario::Slow | Scenario::Tasks => {
             began.elapsed().as_secs_f64() / (settings.ramp + settings.duration).as_secs_f64()
         }
     }

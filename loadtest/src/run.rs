@@ -25,7 +25,7 @@ const PUBLISH_FOR: Duration = Duration::from_secs(30);
 /// How long one connection's sync may take.
 const SYNC_WITHIN: Duration = Duration::from_secs(60);
 /// After this the send counts as late.
-const LATE_AFTER: Duration = Duration::from_millis(10);
+pub(crate) const LATE_AFTER: Duration = Duration::from_millis(10);
 
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
@@ -99,6 +99,13 @@ impl Context {
         let client = Client::connect(settings, member).await?;
         self.metrics.of(Metric::Connect).record(began.elapsed());
         Ok(Handle { user, client, progress, delivered, session, target })
+    }
+
+    /// Connects once, so that the node knows the user.
+    pub(crate) async fn be_known(&self, user: &UserId, target: usize) -> Result<(), Failure> {
+        let (connection, _) = Connection::open(&self.options(user, target)?).await?;
+        connection.close().await;
+        Ok(())
     }
 
     /// Sends one message, again and again until its outcome is known. `due` is when it was meant to be sent.
@@ -250,6 +257,11 @@ where
     }
     results.sort_by_key(|(index, _)| *index);
     Ok(results.into_iter().map(|(_, result)| result).collect())
+}
+
+/// A title that no other has, and that begins with an intended time.
+pub(crate) fn stamp(due: Duration) -> String {
+    format!("{:0STAMP_DIGITS$} {}", due.as_nanos(), MessageId::generate())
 }
 
 /// A text of the payload's size that begins with its intended send time.

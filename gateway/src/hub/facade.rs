@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use dashmap::DashMap;
 use foldhash::fast::SeedableRandomState;
 use hallway_protocol::event::MembershipChanged;
 use hallway_protocol::model::MyRoom;
@@ -19,7 +20,7 @@ use super::owner::{
     Attach, ClaimStreams, Claims, ListStreams, LogReader, Owner, OwnerMessage, Unclaim, attach_of_join,
 };
 use super::people::{Membership, People};
-use super::ring::RingBounds;
+use super::ring::{Ring, RingBounds};
 use super::{Connection, ConnectionId, Diary, Inbox, LiveEvent};
 use crate::config::Limits;
 use crate::connection::Encoded;
@@ -76,6 +77,8 @@ pub(super) struct Shared {
     pub(super) ring_bounds: Arc<RingBounds>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) log: Arc<dyn LogReader>,
+    /// Of the rooms that are held here: who comes finds out without asking an owner that nothing needs to be read.
+    pub(super) rings: DashMap<RoomId, Arc<Ring>>,
     epoch: Mutex<Epoch>,
     room_watch: OnceLock<Arc<RoomWatch>>,
     people_watch: OnceLock<Arc<PeopleWatch>>,
@@ -186,6 +189,7 @@ impl Hub {
             limits,
             metrics,
             log,
+            rings: DashMap::new(),
             epoch: Mutex::new(epoch),
             room_watch: OnceLock::new(),
             people_watch: OnceLock::new(),
@@ -371,8 +375,13 @@ impl Hub {
         true
     }
 
-    /// Before the snapshot is read: which of these streams, had up to these numbers, are to be read with it. Each once.
-    pub async fn claim(&self, wanted: Vec<(StreamId, Seq)>) -> Claims {
+    /// Before the snapshot is read: which of these rooms, had up to these numbers, are to be read with it. Each once. Waits
+    /// for nobody while the rings have it all.
+    pub async fn claim(&self, mut wanted: Vec<(StreamId, Seq)>) -> Claims {
+        wanted.retain(|(stream, after)| {
+            let ring = stream.room().and_then(|room| self.shared.rings.get(room));
+            ring.is_none_or(|ring| !ring.reaches(*after + 1))
+        });
         let mut answers = Vec::new();
         for (owner, wanted) in self.shared.owners.shares(wanted, |(stream, _)| stream) {
             let (reply, answer) = oneshot::channel();

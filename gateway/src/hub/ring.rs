@@ -79,6 +79,15 @@ impl Ring {
         metrics.ring_bytes.add(inner.bytes as i64 - before as i64);
     }
 
+    /// Whether everything from a number on is here, as far as this node has come; nothing, if that is before it.
+    #[must_use]
+    pub fn reaches(&self, from: Seq) -> bool {
+        let inner = self.inner();
+        let events = inner.as_ref().map(|inner| &inner.events);
+        let ends = events.and_then(|events| Some((events.front()?.seq(), events.back()?.seq())));
+        ends.is_some_and(|(first, last)| first <= from || last < from)
+    }
+
     /// Whether events `from..=to` are all here.
     #[must_use]
     pub fn covers(&self, from: Seq, to: Seq) -> bool {

@@ -26,6 +26,8 @@ pub struct SyncStart {
     claims: Claims,
 }
 
+type Resumed = (StreamId, Seq);
+
 /// What the read of a person's rooms brought along, by stream.
 pub(crate) struct Missed(HashMap<StreamId, Vec<Arc<LiveEvent>>>);
 
@@ -87,10 +89,11 @@ impl Service {
         limit: Option<u32>,
     ) -> Result<SyncStart, ErrorBody> {
         // Streams listen from here on, before anything is read.
-        let claims = self.inner.hub.claim(resumed(user, positions, &self.inner.hub.epoch())).await;
+        let (own, rooms) = resumed(user, positions, &self.inner.hub.epoch());
+        let claims = self.inner.hub.claim(rooms).await;
         let limits = &self.inner.limits;
         let query = MissedQuery {
-            after: claims.streams(),
+            after: own.into_iter().chain(claims.streams()).collect(),
             newest: limit,
             events_max: u32::try_from(MISSED_MAX_PAGES * limits.page_events_max).unwrap_or(u32::MAX),
             bytes_max: limits.backlog_max_bytes / 2,
@@ -168,25 +171,24 @@ impl Service {
     }
 }
 
-/// The streams that a client goes on with, and the last number that it has of each.
-pub(crate) fn resumed(user: &UserId, positions: &[Position], epoch: &Epoch) -> Vec<(StreamId, Seq)> {
-    let is_theirs = |stream: &StreamId| match stream {
-        StreamId::Room(_) => true,
-        StreamId::User(owner) => owner == user,
-        StreamId::System => false,
-    };
-    let named = by_stream(positions).into_values();
-    let resumed = named.filter(|position| position.epoch == *epoch && is_theirs(&position.stream));
-    let mut resumed: Vec<_> = resumed.map(|position| (position.stream.clone(), position.seq)).collect();
-    resumed.sort_unstable();
-    resumed
+/// What a client goes on with, each with the last number that it has: the person's own stream, which listens since they
+/// entered and which nobody else reads, and rooms.
+pub(crate) fn resumed(user: &UserId, positions: &[Position], epoch: &Epoch) -> (Option<Resumed>, Vec<Resumed>) {
+    let own = StreamId::User(user.clone());
+    let named = by_stream(positions).into_values().filter(|position| position.epoch == *epoch);
+    let mut rooms: Vec<_> = named.map(|position| (position.stream.clone(), position.seq)).collect();
+    rooms.sort_unstable();
+    let place = rooms.binary_search_by(|(stream, _)| stream.cmp(&own)).ok();
+    let own = place.map(|place| rooms.remove(place));
+    rooms.retain(|(stream, _)| stream.room().is_some());
+    (own, rooms)
 }
 
 /// Tells the hub what was read of the streams that were claimed.
 pub(crate) fn settle(claims: Claims, state: &ConnectState, missed: &Missed) {
     let heads: HashMap<&RoomId, Seq> = state.rooms.iter().map(|mine| (&mine.info.room, mine.last_seq)).collect();
     claims.settle(|stream| {
-        let head = stream.room().map_or(Some(state.user.last_seq), |room| heads.get(room).copied())?;
+        let head = stream.room().and_then(|room| heads.get(room).copied())?;
         Some(Known { head, events: missed.of_stream(stream) })
     });
 }

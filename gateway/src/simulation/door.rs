@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hallway_protocol::codec::Codec;
 use hallway_protocol::command::Welcome;
 use hallway_protocol::frame::{OkFrame, SyncBegin};
-use hallway_protocol::{Position, Reply, ServerFrame, UserId};
+use hallway_protocol::{Position, Reply, Seq, ServerFrame, StreamId, UserId};
 use hallway_store::{ConnectState, MissedQuery};
 
 use super::node::{NodeRef, Session, hang_up, poke, wait};
@@ -44,11 +44,13 @@ pub(super) fn admit(
     let epoch = world.store.epoch().clone();
     let claimed = Rc::new(RefCell::new(None));
     let alive = world.alive(node)?;
-    let (hub, wanted, slot) = (alive.hub.hub.clone(), resumed(user, &positions, &epoch), Rc::clone(&claimed));
+    let (hub, slot) = (alive.hub.hub.clone(), Rc::clone(&claimed));
+    let (own, wanted) = resumed(user, &positions, &epoch);
     let claiming = async move { *slot.borrow_mut() = Some(hub.claim(wanted).await) };
     let then = move |world: &mut World| {
         if let Some(claims) = claimed.borrow_mut().take() {
-            read_rooms(world, node, connection, claims, (positions, limit));
+            let after = own.into_iter().chain(claims.streams()).collect();
+            read_rooms(world, node, connection, (claims, after), (positions, limit));
         }
     };
     wait(world, node, claiming, then);
@@ -60,11 +62,11 @@ fn read_rooms(
     world: &mut World,
     node: NodeRef,
     connection: Arc<Connection>,
-    claims: Claims,
+    (claims, after): (Claims, Vec<(StreamId, Seq)>),
     (positions, limit): (Vec<Position>, Option<u32>),
 ) {
     let (id, user) = (connection.id.0, connection.user.clone());
-    let (after, events_max) = (claims.streams(), world.profile.missed_max_events);
+    let events_max = world.profile.missed_max_events;
     let query = MissedQuery { after, newest: limit, events_max, bytes_max: u64::MAX };
     world.read_store(
         move |store| store.connect(&user, &query),

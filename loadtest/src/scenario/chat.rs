@@ -24,6 +24,7 @@ const IN_FLIGHT_MAX: u64 = 50_000;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A room and who is in it.
+#[derive(Clone)]
 pub(crate) struct Room {
     pub(crate) id: RoomId,
     pub(crate) members: Vec<Arc<Handle>>,

@@ -6,9 +6,12 @@ pub(crate) mod chat;
 pub(crate) mod cluster;
 pub(crate) mod fanout;
 pub(crate) mod idle;
+mod notify;
 pub(crate) mod raw;
 mod reconnect;
 mod slow;
+mod sync;
+mod tasks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +43,9 @@ pub(crate) async fn run(settings: Settings) -> Result<Outcome, Failure> {
             Scenario::Chat => chat::run(&context).await,
             Scenario::Reconnect => reconnect::run(&context).await,
             Scenario::Slow => slow::run(&context).await,
+            Scenario::Tasks => tasks::run(&context).await,
+            Scenario::Notify => notify::run(&context).await,
+            Scenario::Sync => sync::run(&context).await,
         }
     };
     let interrupted = async {

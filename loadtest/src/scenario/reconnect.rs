@@ -59,7 +59,7 @@ async fn enter(context: Arc<Context>, room: RoomId, writer: Arc<Handle>, reader:
 }
 
 /// The reader's positions, once it has heard of all its joinings: acknowledgements move none.
-async fn positions_in(reader: &Handle, rooms: &[RoomId]) -> Result<Vec<Position>, Failure> {
+pub(super) async fn positions_in(reader: &Handle, rooms: &[RoomId]) -> Result<Vec<Position>, Failure> {
     let until = Instant::now() + JOINED_WITHIN;
     loop {
         let positions = reader.client.positions().await?;
@@ -75,7 +75,7 @@ async fn positions_in(reader: &Handle, rooms: &[RoomId]) -> Result<Vec<Position>
     }
 }
 
-async fn make_events(context: &Arc<Context>, writer: &Arc<Handle>, rooms: &[RoomId]) {
+pub(super) async fn make_events(context: &Arc<Context>, writer: &Arc<Handle>, rooms: &[RoomId]) {
     let started = Instant::now();
     for _ in 0..context.settings.missed {
         for room in rooms {

@@ -97,6 +97,11 @@ fn settings(job: &Job) -> Settings {
         json: None,
         missed: 0,
         reconnects: 0,
+        recipients: 0,
+        online: 0,
+        announcements: 0,
+        tasks: 0,
+        notifications: 0,
         seed: rand::random(),
     }
 }

@@ -201,6 +201,9 @@ impl Owner {
             ring: Arc::new(Ring::new(&self.shared.ring_bounds)),
             readers: Readers::default(),
         };
+        if let Some(room) = stream.room() {
+            self.shared.rings.insert(room.clone(), Arc::clone(&entry.ring));
+        }
         self.shared.metrics.streams.add(1);
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -378,6 +381,9 @@ impl Owner {
 
     fn forget(&mut self, slot: u32) {
         let Some(entry) = self.entries[slot as usize].take() else { return };
+        if let Some(room) = entry.id.room() {
+            self.shared.rings.remove(room);
+        }
         self.slot_of.remove(&entry.id);
         self.open.remove(&slot);
         self.free.push(slot);
@@ -405,6 +411,9 @@ impl Owner {
             let Some(entry) = self.entries[slot].as_mut() else { continue };
             entry.sequencer = Sequencer::newborn();
             entry.ring = Arc::new(Ring::new(&self.shared.ring_bounds));
+            if let Some(room) = entry.id.room() {
+                self.shared.rings.insert(room.clone(), Arc::clone(&entry.ring));
+            }
             for lane in &self.shared.lanes {
                 lane.push(LaneMessage::Drop(entry.id.clone()));
             }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hallway_protocol::command::{Committed, MessageSend, RoomCreate, RoomInvite, RoomJoin};
+use hallway_protocol::command::{Committed, MessageSend, RoomCreate, RoomInvite, RoomJoin, TaskOutcome};
 use hallway_protocol::{Command, ErrorCode, MessageId, Nonce, Reply, Role, RoomId, UserId, Visibility};
 
 use super::Client;
@@ -154,7 +154,18 @@ pub fn committed(name: &str, reply: Reply) -> Result<Committed, RequestError> {
         | Reply::RoomBan(committed)
         | Reply::RoomUnban(committed)
         | Reply::RoomMute(committed)
-        | Reply::RoomUnmute(committed) => Ok(committed),
+        | Reply::RoomUnmute(committed)
+        | Reply::TaskCreate(committed)
+        | Reply::TaskComment(committed)
+        | Reply::TaskFollow(committed)
+        | Reply::NotificationRead(committed)
+        | Reply::NotificationAcknowledge(committed)
+        | Reply::Notify(committed)
+        | Reply::TaskUpdate(TaskOutcome::Committed(committed))
+        | Reply::TaskMove(TaskOutcome::Committed(committed))
+        | Reply::TaskAssign(TaskOutcome::Committed(committed))
+        | Reply::TaskDepend(TaskOutcome::Committed(committed))
+        | Reply::TaskDelete(TaskOutcome::Committed(committed)) => Ok(committed),
         other => Err(RequestError::Unknown(format!("{name} was answered as command {}", other.kind()))),
     }
 }

@@ -13,6 +13,7 @@ mod commands;
 mod events;
 mod targets;
 mod task;
+mod work;
 
 use std::time::{Duration, Instant};
 
