@@ -180,7 +180,10 @@ async fn heavy_a_webhook_whose_node_dies_each_time_is_tried_three_times_and_not_
     job_until(&node, id, JobState::Done).await;
     assert_eq!(application.hooks().len(), 4);
     let shown = say(&node, &["notification", "show", &id.to_string()]);
-    assert!(shown.contains("created: notice for ben by ada") && shown.contains("to app done after 1 attempts"), "{shown}");
+    assert!(
+        shown.contains("created: notice for ben by ada") && shown.contains("to app done after 1 attempts"),
+        "{shown}"
+    );
     assert_eq!(say(&node, &["outbox", "dead"]), "");
 }
 
