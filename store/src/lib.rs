@@ -61,10 +61,7 @@ pub trait Log: Send + Sync {
     ///
     /// # Errors
     /// As [`Log::commit`].
-    async fn commit_together(&self, writes: Vec<Write>) -> Result<TogetherBatch, StoreError> {
-        drop(writes);
-        Err(StoreError::Unusable("this store does not carry out writes together".to_owned()))
-    }
+    async fn commit_together(&self, writes: Vec<Write>) -> Result<TogetherBatch, StoreError>;
 
     /// Moves read markers forward: `GREATEST(old, LEAST(new, head))`. A marker that moved is an event of the user's
     /// stream. Marks of non-members are answered with `None`.

@@ -6,7 +6,6 @@ use hallway_protocol::notification::{Level, Notification, NotificationKind, Trac
 use hallway_protocol::{Epoch, Event, Meta, NotificationId, RoomId, SessionId, UserId};
 
 use crate::StoreError;
-use crate::tasks::not_built;
 
 /// Recipients up to which notifications are written with their cause; above, one fan-out job is.
 pub const RECIPIENTS_WITH_CAUSE_MAX: usize = 50;
@@ -39,59 +38,36 @@ impl Default for HandOutRules {
 #[async_trait]
 pub trait Notifications: Send + Sync {
     /// A person's notifications, newest first, and how many are unread, of one snapshot.
-    async fn notifications(&self, user: &UserId, query: NotificationQuery) -> Result<NotificationsPage, StoreError> {
-        let _ = (user, query);
-        Err(not_built())
-    }
+    async fn notifications(&self, user: &UserId, query: NotificationQuery) -> Result<NotificationsPage, StoreError>;
 
     /// What a person is notified of.
-    async fn preferences(&self, user: &UserId) -> Result<Preferences, StoreError> {
-        let _ = (user,);
-        Err(not_built())
-    }
+    async fn preferences(&self, user: &UserId) -> Result<Preferences, StoreError>;
 
     /// Carries out one step of one fan-out job, of at most [`FAN_OUT_CHUNK_USERS`] people, in one transaction: whoever calls
     /// this at the same time gets another job or nothing to do. A step that died is repeated; nobody is notified twice,
     /// because their notifications have keys.
-    async fn fan_out(&self) -> Result<Progress, StoreError> {
-        Err(not_built())
-    }
+    async fn fan_out(&self) -> Result<Progress, StoreError>;
 
     /// Notifies of the due times of at most so many tasks that have come, once each: assignees (of a task without any, its
     /// creator) who are members.
-    async fn fire_due(&self, tasks_max: u32) -> Result<Progress, StoreError> {
-        let _ = (tasks_max,);
-        Err(not_built())
-    }
+    async fn fire_due(&self, tasks_max: u32) -> Result<Progress, StoreError>;
 
     /// Claims at most `limit` notifications that are to be looked at, for `lease_ms`: whoever dies meanwhile loses them to
     /// others.
-    async fn claim_hand_outs(&self, limit: u32, lease_ms: u64) -> Result<Vec<HandOut>, StoreError> {
-        let _ = (limit, lease_ms);
-        Err(not_built())
-    }
+    async fn claim_hand_outs(&self, limit: u32, lease_ms: u64) -> Result<Vec<HandOut>, StoreError>;
 
     /// Says what is to become of claimed notifications. Jobs are written in the same transaction.
     async fn settle_hand_outs(
         &self,
         settled: Vec<(NotificationId, HandOutFate)>,
         jobs: Vec<NewJob>,
-    ) -> Result<(), StoreError> {
-        let _ = (settled, jobs);
-        Err(not_built())
-    }
+    ) -> Result<(), StoreError>;
 
     /// Notes which notifications were handed to which connections. A diary: what is noted twice stands there once.
-    async fn note_deliveries(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError> {
-        let _ = (deliveries,);
-        Err(not_built())
-    }
+    async fn note_deliveries(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError>;
 
     /// What became of a notification.
-    async fn trace(&self, id: NotificationId) -> Result<Option<Trace>, StoreError> {
-        let _ = (id,);
-        Err(not_built())
-    }
+    async fn trace(&self, id: NotificationId) -> Result<Option<Trace>, StoreError>;
 }
 
 /// Webhooks that are to be delivered.
@@ -99,35 +75,20 @@ pub trait Notifications: Send + Sync {
 pub trait Outbox: Send + Sync {
     /// Claims at most `limit` jobs that are ready, of higher priority first, for `lease_ms`, leaving out some targets. Each
     /// claim counts as an attempt. A job whose lease ran out is claimed again; one that has no attempt left becomes dead.
-    async fn claim_jobs(&self, claim: JobClaim) -> Result<Vec<Job>, StoreError> {
-        let _ = (claim,);
-        Err(not_built())
-    }
+    async fn claim_jobs(&self, claim: JobClaim) -> Result<Vec<Job>, StoreError>;
 
     /// Says what became of claimed jobs. What another claim has taken over meanwhile is left alone.
-    async fn finish_jobs(&self, results: Vec<JobResult>) -> Result<(), StoreError> {
-        let _ = (results,);
-        Err(not_built())
-    }
+    async fn finish_jobs(&self, results: Vec<JobResult>) -> Result<(), StoreError>;
 
     /// Jobs that were given up, by number downwards, with number below `before`.
-    async fn dead_jobs(&self, before: Option<u64>, limit: u32) -> Result<DeadJobsPage, StoreError> {
-        let _ = (before, limit);
-        Err(not_built())
-    }
+    async fn dead_jobs(&self, before: Option<u64>, limit: u32) -> Result<DeadJobsPage, StoreError>;
 
     /// Makes jobs that were given up ready again, as if they were new: these, or (empty) the oldest `most`. How many.
-    async fn replay_jobs(&self, jobs: Vec<u64>, most: u32) -> Result<u64, StoreError> {
-        let _ = (jobs, most);
-        Err(not_built())
-    }
+    async fn replay_jobs(&self, jobs: Vec<u64>, most: u32) -> Result<u64, StoreError>;
 
     /// Drops delivered jobs beyond the newest `done_kept`, and dead ones beyond the newest `dead_kept`, in bounded steps; whether
     /// there is more to do.
-    async fn trim_jobs(&self, done_kept: u32, dead_kept: u32) -> Result<bool, StoreError> {
-        let _ = (done_kept, dead_kept);
-        Err(not_built())
-    }
+    async fn trim_jobs(&self, done_kept: u32, dead_kept: u32) -> Result<bool, StoreError>;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

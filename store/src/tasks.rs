@@ -22,38 +22,23 @@ pub const CANDIDATES_MAX: u32 = 10;
 pub trait Tasks: Send + Sync {
     /// A task with its last comments. `None` when the asker is no member, or there is no such task in the room. Of a deleted
     /// task the tombstone.
-    async fn task(&self, user: &UserId, room: &RoomId, id: TaskId) -> Result<Option<TaskView>, StoreError> {
-        let _ = (user, room, id);
-        Err(not_built())
-    }
+    async fn task(&self, user: &UserId, room: &RoomId, id: TaskId) -> Result<Option<TaskView>, StoreError>;
 
     /// Comments below a seq, newest first in the choice, ascending in the page. `None` as in [`Tasks::task`].
-    async fn task_comments(&self, user: &UserId, query: CommentQuery) -> Result<Option<CommentsPage>, StoreError> {
-        let _ = (user, query);
-        Err(not_built())
-    }
+    async fn task_comments(&self, user: &UserId, query: CommentQuery) -> Result<Option<CommentsPage>, StoreError>;
 
     /// Tasks that are not deleted: of a room, or of an assignee in all rooms of the asker. `None` when a room is named whose
     /// member the asker is not.
-    async fn list_tasks(&self, user: &UserId, query: TaskQuery) -> Result<Option<TasksPage>, StoreError> {
-        let _ = (user, query);
-        Err(not_built())
-    }
+    async fn list_tasks(&self, user: &UserId, query: TaskQuery) -> Result<Option<TasksPage>, StoreError>;
 
     /// How many there are, of a room or of all rooms of the asker. `None` as in [`Tasks::list_tasks`].
-    async fn task_summary(&self, user: &UserId, room: Option<&RoomId>) -> Result<Option<TaskSummary>, StoreError> {
-        let _ = (user, room);
-        Err(not_built())
-    }
+    async fn task_summary(&self, user: &UserId, room: Option<&RoomId>) -> Result<Option<TaskSummary>, StoreError>;
 
     /// What each of some phrases may mean, within what the asker may see: people who share a room with them (and they
     /// themselves), their rooms and public channels, tasks and messages of their rooms. One answer for each question, in
     /// order, likeliest first: exact before beginnings, of the room that is named before others, then by name and id; at most
     /// [`CANDIDATES_MAX`] each (of [`ResolveQuery::AssigneesOf`] all).
-    async fn resolve(&self, user: &UserId, queries: Vec<ResolveQuery>) -> Result<Vec<Vec<Candidate>>, StoreError> {
-        let _ = (user, queries);
-        Err(not_built())
-    }
+    async fn resolve(&self, user: &UserId, queries: Vec<ResolveQuery>) -> Result<Vec<Vec<Candidate>>, StoreError>;
 }
 
 /// A task and what was said about it last.
@@ -136,9 +121,4 @@ pub enum ResolveQuery {
     AssigneesOf { room: Option<RoomId>, task: TaskId },
     /// The asker, by name.
     Me,
-}
-
-/// For back ends that have no tasks and notifications.
-pub(crate) fn not_built() -> StoreError {
-    StoreError::Unusable("this store has no tasks and notifications".to_owned())
 }

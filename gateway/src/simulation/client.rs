@@ -23,7 +23,8 @@ const REQUEST_TIMEOUT_US: u64 = 2_000_000;
 const RETRY_US: u64 = 60_000;
 /// What one way between client and node takes.
 const WAY_US: u64 = 3_000;
-const SLOW_READ_US: u64 = 1_200_000;
+/// A slow client looks at its socket again within so long.
+pub(super) const SLOW_READ_US: u64 = 1_200_000;
 const READ_US: u64 = 4_000;
 
 /// A connection of a client: at which node, and its number there.

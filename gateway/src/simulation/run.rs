@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hallway_protocol::{Position, StreamId};
 use loadtest_client::ledger::{Counts, Invariant};
 
-use super::client::{self, Client};
+use super::client::{self, Client, SLOW_READ_US};
 use super::node;
 use super::world::{Broken, World};
 use crate::telemetry::metrics::Metrics;
@@ -93,7 +93,8 @@ fn heal(world: &mut World) {
 /// I7: everything is settled, and then everybody has everything. Says how long the latter took.
 fn settle(world: &mut World) -> u64 {
     let healed_us = world.now_us;
-    world.run_until(healed_us + 300_000);
+    // Who was slow looks once more as late as that, and those who are no members any more read up to their removal then.
+    world.run_until(healed_us + SLOW_READ_US + 300_000);
     // What was locked when everything was healed may still wait for the node's own time-out.
     let until_us = healed_us + SETTLED_US;
     while world.broken.is_none() && world.clients.iter().any(|client| client.unsettled > 0) {

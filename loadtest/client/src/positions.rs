@@ -70,8 +70,10 @@ impl Positions {
                     self.streams.remove(stream);
                 }
             }
+            // One reads of earlier memberships after a hello that named the present one: the latest holds.
             EventBody::MembershipChanged(changed) if changed.role.is_some() => {
-                self.joined.insert(changed.room.clone(), changed.joined_seq);
+                let joined = self.joined.entry(changed.room.clone()).or_default();
+                *joined = changed.joined_seq.max(*joined);
             }
             _ => {}
         }
@@ -128,5 +130,38 @@ impl Positions {
             seq: *seq,
         };
         self.streams.iter().map(as_position).collect()
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use hallway_protocol::event::{MemberRemoved, MembershipChanged};
+    use hallway_protocol::{Role, RoomId};
+
+    use super::*;
+
+    /// Whoever comes back late reads of memberships that ended before the present one began, in both streams.
+    #[test]
+    fn the_end_of_an_earlier_membership_that_is_read_of_late_does_not_end_the_stream() {
+        let (room, ben) = (RoomId::new("open").unwrap(), UserId::new("ben").unwrap());
+        let (own, stream) = (StreamId::User(ben.clone()), StreamId::Room(room.clone()));
+        let epoch = Epoch::new("e").unwrap();
+        let mut positions = Positions::new(vec![Position { stream: stream.clone(), epoch, seq: 70 }]);
+        positions.user = Some(ben.clone());
+        let joined = |joined_seq: Seq| {
+            let role = Some(Role::Member);
+            let changed =
+                MembershipChanged { room: room.clone(), role, room_seq: joined_seq, joined_seq, visible_from_seq: 1 };
+            EventBody::MembershipChanged(changed)
+        };
+        // As the hello said, and what the own stream says afterwards.
+        positions.delivered(&own, 9, &joined(80));
+        positions.delivered(&own, 5, &joined(63));
+        let removed = EventBody::MemberRemoved(MemberRemoved { user: ben.clone(), by: ben });
+        positions.delivered(&stream, 72, &removed);
+        assert_eq!(positions.get(&stream), Some(70), "it goes on");
+        positions.delivered(&stream, 90, &removed);
+        assert_eq!(positions.get(&stream), None, "this was the end of the present one");
     }
 }
