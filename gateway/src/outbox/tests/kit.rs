@@ -304,6 +304,14 @@ impl Outbox for Memory {
     async fn dead_jobs(&self, _: Option<u64>, _: u32) -> Result<DeadJobsPage, StoreError> {
         Ok(DeadJobsPage { jobs: Vec::<JobTrace>::new(), more: false })
     }
+
+    async fn replay_jobs(&self, _: Vec<u64>, _: u32) -> Result<u64, StoreError> {
+        Err(StoreError::Unusable("nothing is replayed here".to_owned()))
+    }
+
+    async fn trim_jobs(&self, _: u32, _: u32) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 }
 
 /// A configuration with one target at this address.
