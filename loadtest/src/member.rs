@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use hallway_protocol::frame::ServerFrame;
 use hallway_protocol::notification::Notification;
+use hallway_protocol::task::Task;
 use hallway_protocol::{EventBody, UserId};
 use loadtest_client::ledger::{Ledger, Opening, Recorder, SessionId};
 use loadtest_client::{Notice, Observer, Step};
@@ -104,6 +105,13 @@ impl Member {
         self.metrics.of(metric).record(started.elapsed().saturating_sub(Duration::from_nanos(at_ns)));
     }
 
+    /// Who reads the past at the end is not timed.
+    fn task_came(&self, task: &Task) {
+        if self.started.is_some() {
+            self.metrics.task_came(task.id, task.version);
+        }
+    }
+
     fn delivered(&self, text: &str) {
         let Some(started) = self.started else { return };
         metrics::count(&self.metrics.delivered);
@@ -133,8 +141,8 @@ impl Observer for Member {
         match &notice {
             Notice::Event { event, step } if *step != Step::Repeat => match &event.body {
                 EventBody::MessageCreated(created) => self.delivered(&created.message.text),
-                EventBody::TaskCreated(created) => self.metrics.task_came(created.task.id, created.task.version),
-                EventBody::TaskChanged(changed) => self.metrics.task_came(changed.task.id, changed.task.version),
+                EventBody::TaskCreated(created) => self.task_came(&created.task),
+                EventBody::TaskChanged(changed) => self.task_came(&changed.task),
                 EventBody::NotificationCreated(created) => self.notified(&created.notification),
                 _ => {}
             },

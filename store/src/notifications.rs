@@ -43,7 +43,7 @@ pub trait Notifications: Send + Sync {
     /// What a person is notified of.
     async fn preferences(&self, user: &UserId) -> Result<Preferences, StoreError>;
 
-    /// Carries out one step of one fan-out job, of at most [`FAN_OUT_CHUNK_USERS`] people, in one transaction: whoever calls
+    /// Carries out one step of one fan-out job, urgent ones first, of at most [`FAN_OUT_CHUNK_USERS`] people, in one transaction: whoever calls
     /// this at the same time gets another job or nothing to do. A step that died is repeated; nobody is notified twice,
     /// because their notifications have keys.
     async fn fan_out(&self) -> Result<Progress, StoreError>;

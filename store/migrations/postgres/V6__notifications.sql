@@ -81,8 +81,10 @@ CREATE TABLE fan_outs (
     done_to text COLLATE "C" NOT NULL DEFAULT '',
     cause jsonb NOT NULL,
     -- In the order of their ids.
-    users text[] COLLATE "C"
+    users text[] COLLATE "C",
+    urgent boolean NOT NULL GENERATED ALWAYS AS (coalesce((cause ->> 'urgent')::boolean, false)) STORED
 );
+CREATE INDEX fan_outs_next ON fan_outs (urgent DESC, number);
 CREATE INDEX fan_outs_by_notice ON fan_outs (notice) WHERE notice IS NOT NULL;
 
 -- A UUIDv7: time and version before the chance of a UUIDv4, which has its variant already.
@@ -522,14 +524,14 @@ BEGIN
         'more', looked_at = most AND coalesce(cardinality(ids), 0) > 0);
 END $$;
 
--- Carries out a step of the oldest fan-out job that nobody else works on: at most so many people by their ids.
+-- Carries out a step of a fan-out job that nobody else works on, urgent ones first, then the oldest: at most so many people by their ids.
 CREATE FUNCTION hallway_fan_out_v6(most integer, first_look_ms bigint) RETURNS json LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     job fan_outs;
     people text[];
     told json;
 BEGIN
-    SELECT * INTO job FROM fan_outs ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED;
+    SELECT * INTO job FROM fan_outs ORDER BY urgent DESC, number LIMIT 1 FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN json_build_object('epoch', (SELECT epoch FROM meta), 'events', '[]'::json, 'more', false);
     END IF;

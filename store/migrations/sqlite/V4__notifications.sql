@@ -63,8 +63,10 @@ CREATE TABLE fan_outs (
     addressed INTEGER NOT NULL,                -- 1 those of users, 2 the members of the cause's room, 3 everyone
     users     TEXT,                            -- JSON: [user, …], in the order of their ids
     notice    INTEGER,
-    done_to   TEXT NOT NULL DEFAULT ''         -- all users up to this id are done
+    done_to   TEXT NOT NULL DEFAULT '',        -- all users up to this id are done
+    urgent    INTEGER NOT NULL                 -- those come first
 ) STRICT;
+CREATE INDEX fan_outs_next ON fan_outs (urgent DESC, number);
 CREATE INDEX fan_outs_notice ON fan_outs (notice) WHERE notice IS NOT NULL;
 
 -- Webhooks.

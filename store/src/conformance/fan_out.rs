@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hallway_protocol::{Event, StreamId, UserId};
+use hallway_protocol::{Event, EventBody, StreamId, UserId};
 
 use super::kit::{self, Shared, one, whole};
 use super::notes_kit::{
@@ -68,6 +68,24 @@ pub async fn a_crowd_is_notified_in_steps_each_person_once(store: Shared) {
     let again = one(&store, ann, notify(ann, Addressed::Room(room.clone()), keyed)).await;
     assert!(again.fans_out);
     assert!(self::reached(&fan_out(&store).await).is_empty(), "all have one of the key");
+}
+
+pub async fn an_urgent_crowd_does_not_wait_for_one_that_is_not(store: Shared) {
+    let ann = kit::user("haste", "ann");
+    let crowd = crowd("haste", 1_200);
+    one(&store, &ann, notify(&ann, Addressed::Users(crowd.clone()), notice("news"))).await;
+    store.fan_out().await.unwrap();
+    one(&store, &ann, notify(&ann, Addressed::Users(crowd[..60].to_vec()), urgent("fire"))).await;
+    let steps = fan_out(&store).await;
+    let is_urgent = |events: &Vec<Event>| {
+        let urgent = |event: &Event| match &event.body {
+            EventBody::NotificationCreated(created) => created.notification.urgent,
+            _ => false,
+        };
+        events.iter().all(urgent)
+    };
+    assert!(is_urgent(&steps[0]) && steps[0].len() == 60, "{} in the first step", steps[0].len());
+    assert_eq!(steps[1..].iter().map(Vec::len).sum::<usize>(), 700, "what had begun is finished");
 }
 
 pub async fn steps_at_the_same_time_notify_each_person_once(store: Shared) {

@@ -95,8 +95,8 @@ pub(super) fn begin(batch: &Batch<'_>, cause: &Cause<'_>, whom: Whom) -> Result<
     };
     batch
         .connection
-        .prepare_cached("INSERT INTO fan_outs (cause, addressed, users, notice) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![to_json(&kept)?, code, users, cause.notice.map(|notice| notice.number)])?;
+        .prepare_cached("INSERT INTO fan_outs (cause, addressed, users, notice, urgent) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![to_json(&kept)?, code, users, cause.notice.map(|notice| notice.number), cause.urgent])?;
     Ok(())
 }
 
@@ -134,9 +134,10 @@ struct Job {
     done_to: String,
 }
 
-fn oldest(connection: &Connection) -> Result<Option<Job>, StoreError> {
+fn next_job(connection: &Connection) -> Result<Option<Job>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT number, cause, addressed, users, notice, done_to FROM fan_outs WHERE number > 0 ORDER BY number LIMIT 1",
+        "SELECT number, cause, addressed, users, notice, done_to FROM fan_outs WHERE urgent >= 0
+         ORDER BY urgent DESC, number LIMIT 1",
     )?;
     let mut rows = statement.query([])?;
     let Some(row) = rows.next()? else { return Ok(None) };
@@ -155,9 +156,9 @@ fn oldest(connection: &Connection) -> Result<Option<Job>, StoreError> {
     }))
 }
 
-/// Carries out one step of the oldest job; whether there is more to do.
+/// Carries out one step of the next job, urgent ones first; whether there is more to do.
 pub(super) fn step(batch: &mut Batch<'_>) -> Result<(Vec<Event>, bool), StoreError> {
-    let Some(Job { number, cause: kept, whom, notice, done_to }) = oldest(batch.connection)? else {
+    let Some(Job { number, cause: kept, whom, notice, done_to }) = next_job(batch.connection)? else {
         return Ok((Vec::new(), false));
     };
     let said = notice.map(|notice| read_notice(batch.connection, notice)).transpose()?;
