@@ -223,8 +223,12 @@ impl<'a> Walk<'a> {
             }
         }
         let head = self.heads.get_mut(&room).unwrap();
+        // An invitation that changes nothing is answered with the number of the joining that it found.
+        let is_found = ask.name == "room.invite" && seq <= *head;
         *head = seq.max(*head);
-        self.note(who, ask.name, &Heads::new(), Seen::Wrote { room, seq });
+        if !is_found {
+            self.note(who, ask.name, &Heads::new(), Seen::Wrote { room, seq });
+        }
     }
 
     fn note_exactly(&mut self, who: usize, ask: &Ask, heads: Option<&Heads>, seen: impl FnOnce(String) -> Seen) {
