@@ -15,16 +15,22 @@ use crate::allowed::record::{Heads, Mark, Of, RoomLog, Seen, Sight};
 use crate::allowed::walk::Walk;
 use crate::node::TestNode;
 
-const WALKS: u64 = 3;
+const WALKS: usize = 3;
+/// A walk draws lots: some rule may not be asked in so few.
+const WALKS_MAX: usize = 12;
 const STEPS: u32 = 400;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(clippy::disallowed_methods, reason = "which walk to repeat is said from outside")]
 async fn nobody_sees_anything_of_a_room_when_they_are_not_allowed_to() {
     let given: Option<u64> = std::env::var("HALLWAY_TEST_SEED").ok().map(|seed| seed.parse().unwrap());
-    let seeds: Vec<u64> = given.map_or_else(|| (0..WALKS).map(|_| rand::random()).collect(), |seed| vec![seed]);
+    let seeds: Vec<u64> = given.map_or_else(|| (0..WALKS_MAX).map(|_| rand::random()).collect(), |seed| vec![seed]);
     let mut total = Verdict::default();
-    for seed in seeds {
+    let lacks = |total: &Verdict| RULES.into_iter().find(|rule| total.asked.get(rule).is_none_or(|times| *times == 0));
+    for (walked, seed) in seeds.into_iter().enumerate() {
+        if walked >= WALKS && lacks(&total).is_none() {
+            break;
+        }
         println!("HALLWAY_TEST_SEED={seed}");
         let node = TestNode::start(|_| {}).await;
         let verdict = Walk::run(&node, seed, STEPS).await;
@@ -33,9 +39,7 @@ async fn nobody_sees_anything_of_a_room_when_they_are_not_allowed_to() {
         node.drain().await;
     }
     println!("{:#?}", total.asked);
-    for rule in RULES {
-        assert!(total.asked.get(rule).is_some_and(|times| *times > 0), "{rule}: never asked");
-    }
+    assert!(given.is_some() || lacks(&total).is_none(), "{:?}: never asked", lacks(&total));
 }
 
 /// Every rule of the judge that can be asked.

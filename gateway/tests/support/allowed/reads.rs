@@ -131,6 +131,8 @@ impl Walk<'_> {
         for candidate in candidates {
             let (what, of) = candidate.as_object().unwrap().iter().next().unwrap();
             let seen = match what.as_str() {
+                // To whom a task is assigned stands in the task, also when they have left its room since.
+                "person" if kind == "all" => continue,
                 "person" => Seen::FoundPerson { person: text(&of["user"]) },
                 "room" => Seen::FoundRoom { room: text(&of["room"]) },
                 "task" => Seen::Listed { room: text(&of["room"]) },

@@ -111,8 +111,9 @@ impl<'a> Walk<'a> {
         let (history, shows) = if bits & 2 == 0 { (History::SinceJoin, "since_join") } else { (History::All, "all") };
         let room = format!("r{number}");
         let arguments = json!({"room": room, "visibility": public, "history": shows, "name": format!("Room {number}")});
-        let seq = self.must(WARDEN, "room.create", arguments).await["seq"].as_u64().unwrap();
+        // Its first events may come before the answer.
         self.rooms.insert(room.clone(), RoomLog::new(history, visibility));
+        let seq = self.must(WARDEN, "room.create", arguments).await["seq"].as_u64().unwrap();
         self.heads.insert(room, seq);
     }
 
