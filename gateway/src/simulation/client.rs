@@ -258,6 +258,7 @@ fn take(world: &mut World, client: usize, received: Received) {
     let positions = &mut world.clients[client].positions;
     let notice = match frame {
         ServerFrame::Event(event) => {
+            world.taken_us = world.now_us;
             let step = positions.event(&event.stream, event.seq);
             positions.delivered(&event.stream, event.seq, &event.body);
             check(world, client, &user, &event, step);

@@ -16,6 +16,8 @@ const SETTLED_US: u64 = 5_000_000;
 /// make sockets and backlogs so small that a page of the log takes many reads; who stands still is told from who is slow.
 const MOVED_ON_US: u64 = 2_000_000;
 const DELIVERED_US: u64 = 30_000_000;
+/// Those who are no members any more read what is theirs until nobody got anything for so long.
+const QUIET_US: u64 = 500_000;
 /// A final read takes no longer.
 const FINAL_READ_US: u64 = 10_000_000;
 const LOOK_US: u64 = 20_000;
@@ -124,7 +126,11 @@ fn settle(world: &mut World) -> u64 {
         }
         world.run_until(world.now_us + LOOK_US);
     }
-    world.now_us - settled_us
+    let delivered_after_us = world.now_us - settled_us;
+    while world.broken.is_none() && world.now_us < world.taken_us + QUIET_US {
+        world.run_until(world.now_us + LOOK_US);
+    }
+    delivered_after_us
 }
 
 /// The first person who lacks something, and what.

@@ -47,6 +47,8 @@ pub(super) struct World {
     /// What the store itself knows of memberships.
     pub(super) recorder: Option<Recorder>,
     pub(super) metrics: Arc<Metrics>,
+    /// When a client last took an event.
+    pub(super) taken_us: u64,
     /// Nothing goes wrong any more.
     pub(super) is_healed: bool,
     pub(super) broken: Option<Broken>,
@@ -72,6 +74,7 @@ impl World {
             recorder: Some(ledger.recorder()),
             ledger,
             metrics,
+            taken_us: 0,
             is_healed: false,
             broken: None,
             trace: None,
