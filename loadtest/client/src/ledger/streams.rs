@@ -185,8 +185,10 @@ fn explained(
         ResetReason::New => before.is_none(),
         ResetReason::Joined => {
             let times = history.members.get(&(stream, session.user)).map_or(&[][..], Vec::as_slice);
-            let joined_there = times.iter().any(|time| time.joined == seq + 1);
-            joined_there && before.is_none_or(|(_, before)| before <= seq)
+            let stood = before.map_or(0, |(_, before)| before);
+            // A client's own limit may skip the beginning of what a new membership shows.
+            let is_cause = |joined: Seq| joined == seq + 1 || session.limited && stood < joined && joined <= seq;
+            stood <= seq && times.iter().any(|time| is_cause(time.joined))
         }
         ResetReason::Limit => session.limited && before.is_none_or(|(_, before)| before < seq),
         ResetReason::Epoch => history.expects_new_epoch() && before.is_none_or(|(before, _)| before != epoch),

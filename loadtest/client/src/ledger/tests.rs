@@ -412,3 +412,29 @@ fn a_membership_that_ended_while_a_member_was_away_owes_nothing_and_one_that_end
         assert!(verdict.names(Invariant::I1), "{still_a_member:?}: {verdict:?}");
     }
 }
+
+/// User 1 stood at 3, was removed at 5, joined again at 8, and is reset for it to this number.
+fn joined_again(limited: bool, seq: u64) -> Verdict {
+    let mut run = Run { records: Vec::new(), random: StdRng::seed_from_u64(1) };
+    let (session, stream, epoch) = (1, 0, 0);
+    for (joined, seq) in [(true, 1), (false, 5), (true, 8)] {
+        run.records.push(Record::Member { stream, user: 1, joined, seq });
+    }
+    run.records.push(Record::Open { session, user: 1, node: None, limited });
+    run.records.push(Record::Connected { session });
+    run.records.push(Record::Position { session, stream, epoch, seq: 3 });
+    let before = Some((epoch, 3));
+    run.records.push(Record::Reset { session, stream, epoch, seq, reason: ResetReason::Joined, before });
+    run.records.push(Record::Done { session });
+    run.judge()
+}
+
+#[test]
+fn a_reset_for_joining_again_lies_right_before_it_or_beyond_it_by_the_own_limit() {
+    for (limited, seq, is_explained) in
+        [(false, 7, true), (false, 12, false), (false, 6, false), (true, 7, true), (true, 12, true), (true, 6, false)]
+    {
+        let verdict = joined_again(limited, seq);
+        assert_eq!(!verdict.names(Invariant::I5), is_explained, "limited {limited}, to {seq}: {verdict:?}");
+    }
+}
