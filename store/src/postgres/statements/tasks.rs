@@ -10,7 +10,9 @@
 macro_rules! room_list {
     ($ways:literal, $within:literal, $order:literal) => {
         concat!(
-            "SELECT CASE WHEN t.id IS NOT NULL THEN hallway_task_v5(t)::text END FROM members mine LEFT JOIN LATERAL ( \
+            "SELECT ",
+            task_columns!(),
+            " FROM members mine LEFT JOIN LATERAL ( \
                 SELECT k.* FROM ",
             $ways,
             ", LATERAL (SELECT k.id, k.due_at_ms, k.priority FROM tasks k WHERE k.room = $2 AND NOT k.deleted AND ",
@@ -30,7 +32,9 @@ macro_rules! room_list {
 macro_rules! assignee_list {
     ($ways:literal, $within:literal, $order:literal) => {
         concat!(
-            "SELECT CASE WHEN t.id IS NOT NULL THEN hallway_task_v5(t)::text END FROM (SELECT 1 WHERE $2::text IS NULL \
+            "SELECT ",
+            task_columns!(),
+            " FROM (SELECT 1 WHERE $2::text IS NULL \
                 OR EXISTS (SELECT 1 FROM members WHERE room = $2 AND user_id = $1)) mine LEFT JOIN LATERAL ( \
                 SELECT k.* FROM ",
             $ways,
