@@ -1,7 +1,10 @@
 //! What is read for somebody who comes.
 
+use hallway_protocol::event::{
+    MessageCreated, MessageEdited, NotificationCreated, TaskChanged, TaskCommented, TaskCreated,
+};
 use hallway_protocol::model::MyRoom;
-use hallway_protocol::{Epoch, RoomId, Seq, StreamId};
+use hallway_protocol::{Epoch, Event, EventBody, Meta, RoomId, Seq, StreamId};
 
 use crate::{Page, StreamHead};
 
@@ -31,7 +34,8 @@ pub struct MissedQuery {
     pub newest: Option<u32>,
     /// Bound of all pages together. Those that have little come first, and the last one may be cut.
     pub events_max: u32,
-    /// Bound of all pages together, in bytes of texts.
+    /// Bound of all pages together, in bytes of the texts that their events show: of messages, tasks, comments and notices, with
+    /// titles and what applications put there. A task counts with each event that shows it.
     pub bytes_max: u64,
 }
 
@@ -42,4 +46,24 @@ impl MissedQuery {
         let newest = self.newest.map_or(0, |newest| last_seq.saturating_sub(u64::from(newest)));
         after.max(floor).max(newest)
     }
+}
+
+/// How many bytes of texts an event shows, as [`MissedQuery::bytes_max`] counts them.
+pub(crate) fn text_bytes(event: &Event) -> u64 {
+    let meta = |meta: &Option<Meta>| meta.as_ref().map_or(0, |meta| meta.as_json().len());
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let bytes = match &event.body {
+        EventBody::MessageCreated(MessageCreated { message }) | EventBody::MessageEdited(MessageEdited { message }) => {
+            message.text.len() + meta(&message.meta)
+        }
+        EventBody::TaskCreated(TaskCreated { task }) | EventBody::TaskChanged(TaskChanged { task, .. }) => {
+            task.title.len() + task.text.len() + meta(&task.meta)
+        }
+        EventBody::TaskCommented(TaskCommented { comment, .. }) => comment.text.len(),
+        EventBody::NotificationCreated(NotificationCreated { notification, .. }) => {
+            text(&notification.title) + text(&notification.text) + meta(&notification.data)
+        }
+        _ => 0,
+    };
+    bytes as u64
 }

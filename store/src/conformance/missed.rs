@@ -1,9 +1,11 @@
 //! What comes with a connect of that which its user missed.
 
-use hallway_protocol::{History, MessageId, Role, RoomId, Seq, StreamId, UserId, Visibility};
+use hallway_protocol::task::TaskStatus;
+use hallway_protocol::{History, MessageId, Meta, Role, RoomId, Seq, StreamId, TaskId, UserId, Visibility};
 
 use super::kit::{self, Shared};
-use crate::{Action, MissedQuery, Page};
+use super::{notes_kit, task_kit};
+use crate::{Action, MissedQuery, Notice, Page};
 
 /// Everything that was missed, without bounds that matter.
 fn all(after: Vec<(StreamId, Seq)>) -> MissedQuery {
@@ -125,4 +127,53 @@ pub async fn what_comes_with_a_connect_is_bounded(store: Shared) {
     assert_eq!(shape(missed(&store, &ann, query(1_000, 14)).await), [(first.clone(), 10), (second, 4)]);
     assert_eq!(shape(missed(&store, &ann, query(1_000, 5)).await), [(first, 5)]);
     assert_eq!(missed(&store, &ann, query(0, 1_000_000)).await, []);
+}
+
+/// Texts of tasks with each event that shows them, of comments, edited messages and notices; each bound cuts exactly.
+pub async fn all_texts_that_events_show_count_against_what_comes_with_a_connect(store: Shared) {
+    let (ann, bob, room) = (kit::user("texts", "ann"), kit::user("texts", "bob"), kit::room("texts", "room"));
+    kit::channel(&store, &ann, &room, Visibility::Public, History::All).await;
+    let (id, said) = (TaskId::generate(), MessageId::generate());
+    let mut task = task_kit::create_as(&room, id, "title");
+    if let Action::CreateTask { text, meta, .. } = &mut task {
+        *text = "what is to be done".to_owned();
+        *meta = Meta::from_json("{\"k\":1}").ok();
+    }
+    let acts = [
+        kit::send_as(&room, said, "no"),
+        task,
+        task_kit::move_to(&room, id, 1, TaskStatus::InProgress),
+        task_kit::comment(&room, id, "well done"),
+        kit::edit(&room, said, "a longer text"),
+        kit::react(&room, said, "+1"),
+        kit::send(&room, "last"),
+    ];
+    for act in acts {
+        kit::one(&store, &ann, act).await;
+    }
+    let notice = Notice { text: Some("of it".to_owned()), ..notes_kit::notice("a notice") };
+    notes_kit::tell(&store, &bob, &ann, notice).await;
+    let own = StreamId::User(ann.clone());
+    // The person has the smaller stream: one notice, which comes first.
+    let head = store.connect(&ann).await.unwrap().user.last_seq;
+    let query = |bytes_max| MissedQuery {
+        // Behind `room.created` and `member.joined`.
+        after: vec![(of(&room), 2), (own.clone(), head - 1)],
+        newest: None,
+        events_max: 1_000,
+        bytes_max,
+    };
+    // The message is shown as it was edited.
+    let (message, task) = (13, "title".len() + "what is to be done".len() + "{\"k\":1}".len());
+    let expected = [13, message, task, task, 9, message, 0, 4];
+    for bytes_max in 0..=expected.iter().sum::<usize>() + 1 {
+        let pages = missed(&store, &ann, query(bytes_max as u64)).await;
+        let found: usize = pages.iter().map(|page| page.events.len()).sum();
+        let mut sum = 0;
+        let fits = expected.iter().take_while(|bytes| {
+            sum += **bytes;
+            sum <= bytes_max
+        });
+        assert_eq!(found, fits.count(), "within {bytes_max} bytes");
+    }
 }

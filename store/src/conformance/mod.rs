@@ -77,6 +77,7 @@ macro_rules! store_conformance_suite {
             missed: nothing_comes_of_what_a_user_may_not_see,
             missed: a_page_begins_where_the_stream_goes_on_for_its_user,
             missed: what_comes_with_a_connect_is_bounded,
+            missed: all_texts_that_events_show_count_against_what_comes_with_a_connect,
             audiences: a_rooms_audience_is_its_members_while_they_are_few,
             audiences: who_shares_a_room_is_an_acquaintance_and_nobody_else,
             upkeep: trimming_takes_a_prefix_and_says_so,

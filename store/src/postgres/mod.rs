@@ -20,6 +20,7 @@ mod migrations;
 mod notes;
 mod options;
 mod outbox;
+mod pages;
 mod people;
 mod reads;
 mod resolve;

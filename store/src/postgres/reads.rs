@@ -1,12 +1,12 @@
 //! The reading side: every answer comes from one statement, and so from one snapshot.
 
-use hallway_protocol::model::{Member, MyRoom};
+use hallway_protocol::model::Member;
 use hallway_protocol::{Epoch, RoomId, StreamId, UserId};
 use tokio_postgres::Row;
 
 use super::connection::{Connections, Kind};
-use super::rows::{corrupt, event, info, message, role, signed, unsigned};
-use super::statements;
+use super::rows::{corrupt, info, message, role, signed, unsigned};
+use super::statements::{self, pages as page_statements};
 use crate::{
     ConnectState, HeadBatch, HistoryFrom, HistoryQuery, MemberQuery, MembersPage, MessagesPage, MissedQuery, Page,
     PageBatch, PageRequest, RoomQuery, RoomView, RoomsPage, StoreError, StreamHead, TAIL_MAX_ROWS, Tail, TailCursor,
@@ -34,23 +34,15 @@ pub(super) async fn pages(connections: &Connections, requests: Vec<PageRequest>)
     let (rooms, users): (Vec<_>, Vec<_>) = requests.iter().map(|request| owner(&request.stream)).unzip();
     let after: Vec<i64> = requests.iter().map(|request| signed(request.after)).collect();
     let sizes: Vec<i64> = requests.iter().map(|request| i64::from(request.limit)).collect();
-    let rows = connections.run(Kind::Read, statements::PAGES, &[&streams, &rooms, &users, &after, &sizes]).await?;
-    let epoch = epoch_of(&rows)?;
-    let mut pages: Vec<Page> = Vec::with_capacity(requests.len());
-    for row in &rows {
-        let number = usize::try_from(row.get::<_, i64>(1)).map_err(corrupt)?;
-        let request = number.checked_sub(1).and_then(|index| requests.get(index));
-        let request = request.ok_or_else(|| corrupt("a page that nobody asked for"))?;
-        if pages.len() < number {
-            let (first_seq, last_seq) = (unsigned(row.get(2)), unsigned(row.get(3)));
-            let head = StreamHead { stream: request.stream.clone(), first_seq, last_seq };
-            pages.push(Page { head, after: request.after, events: Vec::new() });
-        }
-        if let (Some(event), Some(page)) = (event(row, 4, &request.stream)?, pages.last_mut()) {
-            page.events.push(event);
-        }
-    }
-    Ok(PageBatch { epoch, pages })
+    let rows = connections.run(Kind::Read, page_statements::PAGES, &[&streams, &rooms, &users, &after, &sizes]).await?;
+    let stream = |place: usize| requests.get(place.checked_sub(1)?).map(|request| &request.stream);
+    let mut answer = super::pages::read(&rows, stream)?;
+    let pages = requests.iter().enumerate().map(|(index, request)| {
+        let page = answer.page(index + 1).ok_or_else(|| corrupt("a page is missing"))?;
+        Ok(Page { after: request.after, ..page })
+    });
+    let pages = pages.collect::<Result<_, StoreError>>()?;
+    Ok(PageBatch { epoch: answer.own.epoch, pages })
 }
 
 pub(super) async fn heads(connections: &Connections, streams: Vec<StreamId>) -> Result<HeadBatch, StoreError> {
@@ -93,76 +85,29 @@ pub(super) async fn connect(
     user: &UserId,
     missed: &MissedQuery,
 ) -> Result<ConnectState, StoreError> {
-    // It may make the user's row; done twice it is the same, so an unknown outcome is no matter.
-    let rows = if missed.after.is_empty() || missed.events_max == 0 {
-        connections.run(Kind::Read, statements::CONNECT, &[&user.as_str()]).await?
-    } else {
-        connect_missed(connections, user, missed).await?
-    };
-    let epoch = epoch_of(&rows)?;
-    let head = &rows[0];
-    let stream = StreamId::User(user.clone());
-    let user = StreamHead { stream, first_seq: unsigned(head.get(1)), last_seq: unsigned(head.get(2)) };
-    let revoked_before_ms = unsigned(head.try_get(12).map_err(corrupt)?);
-    let (mut rooms, mut muted) = (Vec::with_capacity(rows.len()), Vec::new());
-    for row in rows.iter().filter(|row| row.get::<_, Option<i16>>(4).is_some()) {
-        let info = info(row, 3)?;
-        if row.get(11) {
-            muted.push(info.room.clone());
-        }
-        rooms.push(MyRoom {
-            info,
-            role: role(row.get(4))?,
-            joined_seq: unsigned(row.get(5)),
-            visible_from_seq: unsigned(row.get(6)),
-            first_seq: unsigned(row.get(7)),
-            last_seq: unsigned(row.get(8)),
-            read_seq: unsigned(row.try_get(9).map_err(corrupt)?),
-            unread: unsigned(row.try_get(10).map_err(corrupt)?),
-        });
-    }
-    let missed = missed_pages(&rows)?;
-    Ok(ConnectState { epoch, user, rooms, muted, revoked_before_ms, missed })
-}
-
-async fn connect_missed(
-    connections: &Connections,
-    user: &UserId,
-    missed: &MissedQuery,
-) -> Result<Vec<Row>, StoreError> {
     let own = StreamId::User(user.clone());
     // Whoever names the stream of another user gets nothing of it: no room, and not theirs.
-    let wanted = || missed.after.iter().filter(|(stream, _)| stream.room().is_some() || *stream == own);
-    let streams: Vec<String> = wanted().map(|(stream, _)| stream.to_string()).collect();
-    let rooms: Vec<Option<&str>> = wanted().map(|(stream, _)| owner(stream).0).collect();
-    let after: Vec<i64> = wanted().map(|(_, after)| signed(*after)).collect();
-    let newest = missed.newest.map_or(i64::MAX, i64::from);
-    let (events_max, bytes_max) = (i64::from(missed.events_max), signed(missed.bytes_max));
-    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
-        [&user.as_str(), &streams, &rooms, &after, &newest, &events_max, &bytes_max];
-    connections.run(Kind::Read, statements::CONNECT_MISSED, &parameters).await
-}
-
-/// The pages among the rows of [`statements::CONNECT_MISSED`]; those of [`statements::CONNECT`] have none.
-fn missed_pages(rows: &[Row]) -> Result<Vec<Page>, StoreError> {
-    /// Where the columns of a page begin, and those of its event.
-    const PAGE_AT: usize = 15;
-    const EVENT_AT: usize = PAGE_AT + 8;
-    let mut pages: Vec<Page> = Vec::new();
-    for row in rows.iter().filter(|row| row.len() > PAGE_AT) {
-        let Some(stream) = row.try_get::<_, Option<&str>>(PAGE_AT).map_err(corrupt)? else { continue };
-        let stream: StreamId = stream.parse()?;
-        if pages.last().is_none_or(|page| page.head.stream != stream) {
-            let number = |column| unsigned(row.get(PAGE_AT + column));
-            let (first_seq, last_seq) = (number(2), number(3));
-            let head = StreamHead { stream: stream.clone(), first_seq, last_seq };
-            pages.push(Page { head, after: number(1), events: Vec::new() });
-        }
-        if let (Some(event), Some(page)) = (event(row, EVENT_AT, &stream)?, pages.last_mut()) {
-            page.events.push(event);
-        }
-    }
-    Ok(pages)
+    let wanted: Vec<_> = missed.after.iter().filter(|(stream, _)| stream.room().is_some() || *stream == own).collect();
+    // It may make the user's row; done twice it is the same, so an unknown outcome is no matter.
+    let rows = if wanted.is_empty() || missed.events_max == 0 {
+        connections.run(Kind::Read, page_statements::CONNECT, &[&user.as_str()]).await?
+    } else {
+        let rooms: Vec<Option<&str>> = wanted.iter().map(|(stream, _)| owner(stream).0).collect();
+        let after: Vec<i64> = wanted.iter().map(|(_, after)| signed(*after)).collect();
+        let newest = missed.newest.map_or(i64::MAX, i64::from);
+        let (events_max, bytes_max) = (i64::from(missed.events_max), signed(missed.bytes_max));
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+            [&user.as_str(), &rooms, &after, &newest, &events_max, &bytes_max];
+        connections.run(Kind::Read, page_statements::CONNECT_MISSED, &parameters).await?
+    };
+    let stream = |place: usize| wanted.get(place.checked_sub(1)?).map(|(stream, _)| stream);
+    let mut answer = super::pages::read(&rows, stream)?;
+    answer.rooms.sort_unstable_by(|(one, _), (other, _)| one.info.room.cmp(&other.info.room));
+    let muted = answer.rooms.iter().filter(|(_, muted)| *muted).map(|(mine, _)| mine.info.room.clone()).collect();
+    let rooms = std::mem::take(&mut answer.rooms).into_iter().map(|(mine, _)| mine).collect();
+    let user = StreamHead { stream: own, first_seq: answer.own.first_seq, last_seq: answer.own.last_seq };
+    let (epoch, revoked_before_ms) = (answer.own.epoch.clone(), answer.own.revoked_before_ms);
+    Ok(ConnectState { epoch, user, rooms, muted, revoked_before_ms, missed: answer.pages() })
 }
 
 pub(super) async fn room(

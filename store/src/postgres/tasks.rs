@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::connection::{Connections, Kind};
 use super::reads::cut;
-use super::rows::{corrupt, json, priority_number, signed, status_number, unsigned};
+use super::rows::{self, corrupt, json, priority_number, signed, status_number, unsigned};
 use super::statements::tasks as statements;
 use crate::{
     COMMENTS_WITH_TASK, CommentQuery, CommentsPage, StoreError, TaskQuery, TaskView, TasksPage, WORKLOADS_MAX,
@@ -100,12 +100,11 @@ pub(super) async fn list(
     if let Some(assignee) = &assignee {
         parameters.push(assignee);
     }
-    let rows = connections.run(Kind::Read, sql, &parameters).await?;
-    if rows.is_empty() {
+    let found = connections.run(Kind::Read, sql, &parameters).await?;
+    if found.is_empty() {
         return Ok(None);
     }
-    let texts = rows.iter().filter_map(|row| row.get::<_, Option<&str>>(0));
-    let mut tasks = texts.map(json).collect::<Result<Vec<Task>, _>>()?;
+    let mut tasks = found.iter().filter_map(|row| rows::task(row, 0).transpose()).collect::<Result<Vec<_>, _>>()?;
     let more = cut(&mut tasks, query.limit);
     Ok(Some(TasksPage { tasks, more }))
 }

@@ -1,8 +1,7 @@
 //! Rooms, members and messages as they are now; each list is one statement by keyset.
 
-use hallway_protocol::event::{MessageCreated, MessageEdited};
 use hallway_protocol::model::{Member, MyRoom};
-use hallway_protocol::{Event, EventBody, Message, RoomId, StreamId, UserId, Visibility};
+use hallway_protocol::{Message, RoomId, StreamId, UserId, Visibility};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::tables::{
@@ -10,6 +9,7 @@ use super::tables::{
     get_user, int, message_columns, read_message, read_room, role_from, room_columns, visible_from,
 };
 use super::{events, life};
+use crate::connect::text_bytes;
 use crate::{
     ConnectState, HistoryFrom, HistoryQuery, MemberQuery, MembersPage, MessagesPage, MissedQuery, Page, PageRequest,
     RoomQuery, RoomView, RoomsPage, StoreError, StreamHead,
@@ -113,17 +113,6 @@ fn missed_pages(
         }
     }
     Ok(pages)
-}
-
-/// What an event says, in bytes, as far as clients decide how much that is.
-fn text_bytes(event: &Event) -> u64 {
-    let bytes = match &event.body {
-        EventBody::MessageCreated(MessageCreated { message }) | EventBody::MessageEdited(MessageEdited { message }) => {
-            message.text.len() + message.meta.as_ref().map_or(0, |meta| meta.as_json().len())
-        }
-        _ => 0,
-    };
-    bytes as u64
 }
 
 pub(super) fn room(connection: &Connection, user: &UserId, room: &RoomId) -> Result<Option<RoomView>, StoreError> {

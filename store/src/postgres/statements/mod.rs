@@ -2,67 +2,6 @@
 //!
 //! Those on rooms, messages and people stand here, others in a file for each subject.
 
-macro_rules! message_columns {
-    () => {
-        "m.id, m.seq, m.ordinal, m.sender, m.at_ms, m.text, m.reply_to, m.mentions, m.meta, m.version, m.edited_at_ms, \
-         m.deleted, m.reactions::text"
-    };
-}
-
-/// Of an event `e` of the stream `q`, with what it shows as it is now; [`super::rows::event`] reads them.
-macro_rules! event_columns {
-    () => {
-        concat!(
-            "e.seq, e.at_ms, e.kind, e.actor, e.message, e.detail::text, \
-             CASE WHEN e.kind IN (1, 2) THEN (SELECT hallway_info_v1(r)::text FROM rooms r WHERE r.id = q.room) \
-                WHEN e.kind IN (20, 21) THEN ( \
-                    SELECT hallway_task_v5(t)::text FROM tasks t WHERE t.room = q.room AND t.id = e.message) \
-                WHEN e.kind = 22 THEN ( \
-                    SELECT json_build_object('comment', hallway_comment_v5(c), 'comment_count', t.comment_count)::text \
-                    FROM task_comments c JOIN tasks t ON t.room = c.room AND t.id = c.task \
-                    WHERE c.room = q.room AND c.id = e.message) END, ",
-            message_columns!(),
-            ", n.notification"
-        )
-    };
-}
-
-/// The events `e` of each `q(stream, room, user_id, after, size)`, with what they show.
-macro_rules! event_joins {
-    () => {
-        "LEFT JOIN LATERAL ( \
-            SELECT * FROM events WHERE events.stream = q.stream AND events.seq > q.after \
-            ORDER BY events.seq LIMIT q.size) e ON true \
-        LEFT JOIN LATERAL ( \
-            SELECT * FROM messages WHERE e.kind IN (7, 8) AND messages.room = q.room AND messages.id = e.message \
-            LIMIT 1) m ON true \
-        LEFT JOIN LATERAL ( \
-            SELECT hallway_notification_v6(o, t)::text AS notification \
-            FROM notifications o LEFT JOIN notices t ON t.number = o.notice \
-            WHERE e.kind = 24 AND o.user_id = q.user_id AND o.seq = e.seq LIMIT 1) n ON true "
-    };
-}
-
-/// A user's stream and rooms.
-macro_rules! connect_from {
-    () => {
-        "FROM meta \
-        LEFT JOIN users u ON u.id = $1 \
-        LEFT JOIN (members m \
-            JOIN rooms r ON r.id = m.room \
-            LEFT JOIN read_markers k ON k.user_id = m.user_id AND k.room = m.room) ON m.user_id = $1 "
-    };
-}
-
-macro_rules! connect_columns {
-    () => {
-        "meta.epoch, coalesce(u.first_seq, 1) AS user_first_seq, coalesce(u.last_seq, 0) AS user_last_seq, \
-            hallway_info_v1(r)::text, m.role, m.joined_seq, m.since_seq, r.first_seq, r.last_seq, k.read_seq, \
-            r.message_count - k.ordinal, coalesce(m.muted_until_ms > (SELECT hallway_now_v1()), false), \
-            coalesce(u.revoked_before_ms, 0) "
-    };
-}
-
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
         $($(#[$doc])* pub const $name: &str = $sql;)*
@@ -72,12 +11,14 @@ macro_rules! statements {
     };
 }
 
+#[macro_use]
+pub mod pages;
 pub mod notes;
 pub mod tasks;
 
 /// Every statement with its name.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
-    [ALL, notes::ALL, tasks::ALL].into_iter().flatten().copied()
+    [ALL, notes::ALL, pages::ALL, tasks::ALL].into_iter().flatten().copied()
 }
 
 statements! {
@@ -99,19 +40,6 @@ statements! {
             SELECT id FROM rooms WHERE id = ANY ($1::text[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED) \
         SELECT id FROM rooms WHERE id = ANY ($1::text[]) AND id NOT IN (SELECT id FROM free)";
 
-    /// Events after positions: streams, their rooms and users (one is null), positions, limits.
-    PAGES = concat!(
-        "SELECT meta.epoch, q.ord, coalesce(h.first_seq, 1), coalesce(h.last_seq, 0), ",
-        event_columns!(),
-        " FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[]) \
-            WITH ORDINALITY AS q(stream, room, user_id, after, size, ord) \
-        CROSS JOIN meta \
-        LEFT JOIN LATERAL ( \
-            (SELECT first_seq, last_seq FROM rooms WHERE rooms.id = q.room LIMIT 1) UNION ALL \
-            (SELECT first_seq, last_seq FROM users WHERE users.id = q.user_id LIMIT 1)) h ON true ",
-        event_joins!(),
-        "ORDER BY q.ord, e.seq"
-    );
     /// Heads of streams: their rooms and users (one is null).
     HEADS = "SELECT meta.epoch, coalesce(h.first_seq, 1), coalesce(h.last_seq, 0) \
         FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS q(room, user_id, ord) \
@@ -129,50 +57,6 @@ statements! {
     TAIL_START = "SELECT meta.epoch, pg_snapshot_xmin(pg_current_snapshot())::text, NULL::text, NULL::bigint, \
         NULL::bigint FROM meta";
 
-    /// A user's stream and rooms.
-    CONNECT = concat!(
-        "WITH known AS (INSERT INTO users (id) VALUES ($1) ON CONFLICT DO NOTHING) SELECT ",
-        connect_columns!(),
-        connect_from!(),
-        "ORDER BY m.room"
-    );
-    /// The same, and rows of what the user missed: streams and their rooms (null: the user's own), positions, how many of
-    /// each are wanted, and bounds of all of them in events and bytes. Numbers are dense, so that the heads tell how
-    /// many each stream has: what does not fit is not even looked at. Streams that have little come first.
-    CONNECT_MISSED = concat!(
-        "WITH known AS (INSERT INTO users (id) VALUES ($1) ON CONFLICT DO NOTHING), \
-        mine AS MATERIALIZED (SELECT ",
-        connect_columns!(),
-        ", m.room, false AS missed ",
-        connect_from!(),
-        "), \
-        seen AS (SELECT q.stream, q.room, q.ord, s.first_seq, s.last_seq, \
-                greatest(q.after, s.floor, s.last_seq - $5::bigint) AS after \
-            FROM unnest($2::text[], $3::text[], $4::bigint[]) WITH ORDINALITY AS q(stream, room, after, ord) \
-            JOIN ( \
-                SELECT room, first_seq, last_seq, greatest(since_seq, first_seq) - 1 AS floor \
-                FROM mine WHERE role IS NOT NULL \
-                UNION ALL SELECT NULL, user_first_seq, user_last_seq, user_first_seq - 1 \
-                FROM (SELECT user_first_seq, user_last_seq FROM mine LIMIT 1) own) s \
-                ON s.room = q.room OR s.room IS NULL AND q.room IS NULL), \
-        placed AS (SELECT seen.*, \
-                sum(last_seq - after) OVER (ORDER BY last_seq - after, ord) - (last_seq - after) AS before \
-            FROM seen WHERE last_seq > after), \
-        q AS (SELECT stream, room, CASE WHEN room IS NULL THEN $1 END AS user_id, after, first_seq, last_seq, before, \
-                least(last_seq - after, $6::bigint - before)::bigint AS size \
-            FROM placed WHERE before < $6::bigint), \
-        missed AS MATERIALIZED (SELECT q.stream, q.after, q.first_seq AS first, q.last_seq AS last, q.before, e.seq AS number, \
-                true AS missed, \
-                sum(coalesce(octet_length(m.text) + coalesce(octet_length(m.meta), 0), octet_length(e.detail::text), 0)) \
-                    OVER (ORDER BY q.before, e.seq) AS bytes, ",
-        event_columns!(),
-        " FROM q ",
-        event_joins!(),
-        ") \
-        SELECT * FROM mine FULL JOIN missed ON missed.missed = mine.missed \
-        WHERE missed.bytes IS NULL OR missed.bytes <= $7::bigint \
-        ORDER BY missed.before NULLS FIRST, missed.number, mine.room"
-    );
     /// One room, as a user may see it.
     ROOM = "SELECT hallway_info_v1(r)::text, m.role, m.joined_seq FROM rooms r \
         LEFT JOIN members m ON m.room = r.id AND m.user_id = $1 \

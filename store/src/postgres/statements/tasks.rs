@@ -10,7 +10,9 @@
 macro_rules! room_list {
     ($ways:literal, $within:literal, $order:literal) => {
         concat!(
-            "SELECT CASE WHEN t.id IS NOT NULL THEN hallway_task_v5(t)::text END FROM members mine LEFT JOIN LATERAL ( \
+            "SELECT ",
+            task_columns!(),
+            " FROM members mine LEFT JOIN LATERAL ( \
                 SELECT k.* FROM ",
             $ways,
             ", LATERAL (SELECT k.id, k.due_at_ms, k.priority FROM tasks k WHERE k.room = $2 AND NOT k.deleted AND ",
@@ -30,7 +32,9 @@ macro_rules! room_list {
 macro_rules! assignee_list {
     ($ways:literal, $within:literal, $order:literal) => {
         concat!(
-            "SELECT CASE WHEN t.id IS NOT NULL THEN hallway_task_v5(t)::text END FROM (SELECT 1 WHERE $2::text IS NULL \
+            "SELECT ",
+            task_columns!(),
+            " FROM (SELECT 1 WHERE $2::text IS NULL \
                 OR EXISTS (SELECT 1 FROM members WHERE room = $2 AND user_id = $1)) mine LEFT JOIN LATERAL ( \
                 SELECT k.* FROM ",
             $ways,
@@ -143,41 +147,56 @@ statements! {
     /// assignees, 5 the asker), the phrase, what lies beyond all that begins with it, what is meant (0 anything, 1 person, 2 room,
     /// 3 task, 4 message), the room, the task, and the first and last id that begin with the phrase; how many words are looked
     /// at in each room, how many answers there are. Answers: question, what, room, id, name.
+    ///
+    /// Words are taken from a name only where the phrase is somewhere in it, a name is folded once, and only the first answers of a
+    /// question are put in order. Where there are enough tasks in the room that is spoken in, those elsewhere are only looked for under
+    /// all of the phrase: by its beginning they would come behind.
     RESOLVE = "WITH mine AS MATERIALIZED (SELECT m.room, m.since_seq FROM members m WHERE m.user_id = $1), \
-        my_words AS MATERIALIZED (SELECT r.id, e.word FROM mine JOIN rooms r ON r.id = mine.room, \
-            LATERAL unnest(hallway_words_v5(r.name) || hallway_fold_v5(r.id)) AS e(word)) \
+        my_rooms AS MATERIALIZED (SELECT r.id, r.name, hallway_fold_v5(r.name) AS folded, hallway_fold_v5(r.id) AS folded_id \
+            FROM mine JOIN rooms r ON r.id = mine.room), \
+        my_words AS MATERIALIZED (SELECT me.id, e.word FROM users me, \
+            LATERAL unnest(hallway_words_v5(me.name) || hallway_fold_v5(me.id)) AS e(word) WHERE me.id = $1) \
         SELECT q.ord, c.what, c.room, c.id, c.name \
         FROM unnest($2::smallint[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::uuid[], $8::uuid[], $9::uuid[]) \
             WITH ORDINALITY AS q(kind, phrase, beyond, what, room, task, low, high, ord) \
-        CROSS JOIN LATERAL (SELECT f.*, row_number() OVER (ORDER BY f.exact DESC, f.near DESC, f.sort, f.id, f.room) AS place FROM ( \
-            SELECT 1 AS what, NULL::text AS room, u.id::text AS id, u.name, w.near, hallway_fold_v5(coalesce(u.name, u.id)) AS sort, \
-                hallway_fold_v5(u.id) = q.phrase OR coalesce(hallway_fold_v5(u.name) = q.phrase, false) AS exact \
+        CROSS JOIN LATERAL (SELECT f.* FROM ( \
+            SELECT 1 AS what, NULL::text AS room, u.id::text AS id, u.name, w.near, coalesce(k.name, k.id) AS sort, \
+                k.id = q.phrase OR coalesce(k.name = q.phrase, false) AS exact \
             FROM (SELECT p.user_id, bool_or(p.near) AS near FROM ( \
                     SELECT k.user_id, coalesce(mine.room = q.room, false) AS near FROM mine, LATERAL ( \
                         SELECT w.user_id FROM member_words w \
                         WHERE w.room = mine.room AND w.word >= q.phrase AND w.word < q.beyond \
                         ORDER BY w.word, w.user_id LIMIT $10) k \
-                    UNION ALL SELECT me.id, false FROM users me, LATERAL unnest(hallway_words_v5(me.name) || hallway_fold_v5(me.id)) AS e(word) \
-                    WHERE me.id = $1 AND e.word >= q.phrase AND e.word < q.beyond) p \
+                    UNION ALL SELECT w.id, false FROM my_words w WHERE w.word >= q.phrase AND w.word < q.beyond) p \
                 GROUP BY p.user_id) w JOIN users u ON u.id = w.user_id \
+                CROSS JOIN LATERAL (SELECT hallway_fold_v5(u.id) AS id, hallway_fold_v5(u.name) AS name OFFSET 0) k \
             WHERE q.kind = 0 AND q.what IN (0, 1) \
             UNION ALL \
             SELECT 2, r.id, r.id, r.name, coalesce(r.id = q.room, false), hallway_fold_v5(coalesce(r.name, r.id)), \
                 hallway_fold_v5(r.id) = q.phrase OR coalesce(hallway_fold_v5(r.name) = q.phrase, false) \
-            FROM (SELECT w.id FROM my_words w WHERE w.word >= q.phrase AND w.word < q.beyond \
+            FROM (SELECT w.id FROM my_rooms w WHERE w.folded_id >= q.phrase AND w.folded_id < q.beyond \
+                    OR strpos(w.folded, q.phrase) > 0 AND EXISTS ( \
+                        SELECT 1 FROM unnest(hallway_words_v5(w.name)) AS e(word) WHERE e.word >= q.phrase AND e.word < q.beyond) \
                 UNION (SELECT w.room FROM channel_words w WHERE w.word >= q.phrase AND w.word < q.beyond \
                     ORDER BY w.word, w.room LIMIT $10)) w JOIN rooms r ON r.id = w.id \
             WHERE q.kind = 0 AND q.what IN (0, 2) \
             UNION ALL \
-            SELECT 3, t.room, t.id::text, t.title, coalesce(t.room = q.room, false), hallway_fold_v5(t.title), \
-                t.id::text = q.phrase OR hallway_fold_v5(t.title) = q.phrase \
-            FROM (SELECT mine.room, k.task FROM mine, LATERAL ( \
+            SELECT 3, t.room, t.id::text, t.title, coalesce(t.room = q.room, false), k.title, \
+                coalesce(t.id = q.low AND q.low = q.high, false) OR k.title = q.phrase \
+            FROM (SELECT count(*) >= $11::bigint AS enough FROM ( \
+                    SELECT DISTINCT w.task FROM mine, LATERAL ( \
+                        SELECT w.task FROM task_words w WHERE w.room = mine.room AND w.word >= q.phrase AND w.word < q.beyond \
+                        ORDER BY w.word, w.task LIMIT $10) w \
+                    JOIN tasks t ON t.room = q.room AND t.id = w.task AND NOT t.deleted WHERE mine.room = q.room) near) near, \
+                LATERAL (SELECT mine.room, k.task FROM mine, LATERAL ( \
                     SELECT w.task FROM task_words w WHERE w.room = mine.room AND w.word >= q.phrase AND w.word < q.beyond \
+                        AND w.word <= CASE WHEN near.enough AND mine.room <> q.room THEN q.phrase ELSE q.beyond END \
                     ORDER BY w.word, w.task LIMIT $10) k \
                 UNION SELECT mine.room, k.id FROM mine, LATERAL ( \
                     SELECT t.id FROM tasks t WHERE t.room = mine.room AND t.id >= q.low AND t.id <= q.high \
-                    ORDER BY t.id LIMIT $10) k) w \
+                    ORDER BY t.id LIMIT $10) k WHERE q.low IS NOT NULL) w \
                 JOIN tasks t ON t.room = w.room AND t.id = w.task AND NOT t.deleted \
+                CROSS JOIN LATERAL (SELECT hallway_fold_v5(t.title) AS title OFFSET 0) k \
             WHERE q.kind = 0 AND q.what IN (0, 3) \
             UNION ALL \
             SELECT 2, r.id, r.id, r.name, true, '', true FROM rooms r \
@@ -199,6 +218,7 @@ statements! {
             WHERE q.kind = 4 AND (q.room IS NULL OR mine.room = q.room) \
             UNION ALL \
             SELECT 1, NULL, $1, (SELECT name FROM users WHERE users.id = $1), true, '', true WHERE q.kind = 5 \
-            ) f ORDER BY place LIMIT CASE WHEN q.kind = 4 THEN NULL ELSE $11::bigint END) c \
-        ORDER BY q.ord, c.place";
+            ) f ORDER BY f.exact DESC, f.near DESC, f.sort, f.id, f.room \
+                LIMIT CASE WHEN q.kind = 4 THEN NULL ELSE $11::bigint END) c \
+        ORDER BY q.ord, c.exact DESC, c.near DESC, c.sort, c.id, c.room";
 }
