@@ -146,20 +146,32 @@ impl Outbound {
         pushed
     }
 
-    /// Appends a frame that is never refused: a reply, a bracket of a sync, a control frame.
+    /// Appends a frame that is never refused: a reply, a control frame.
     pub fn push(&self, frame: Bytes) {
-        let mut pushed = Pushed::default();
+        self.push_to(&mut self.state(), frame);
+    }
+
+    /// Appends a frame that says where the client stands in its streams (`reset`, `sync_end`). It is never refused, but goes
+    /// the way of the events that it speaks for: once the connection is ending it is dropped, as they are.
+    pub fn push_position(&self, frame: Bytes) {
         let mut state = self.state();
+        if state.close.is_none() {
+            self.push_to(&mut state, frame);
+        }
+    }
+
+    fn push_to(&self, state: &mut State, frame: Bytes) {
         if state.broken {
             return;
         }
         let mut reached = Reached::default();
         if state.backlog.is_empty() {
-            reached = self.write_directly(&mut state, std::slice::from_ref(&frame), &mut pushed);
+            let mut pushed = Pushed::default();
+            reached = self.write_directly(state, std::slice::from_ref(&frame), &mut pushed);
             self.count(&pushed);
         }
         if reached.run == 0 && !state.broken {
-            self.append(&mut state, frame, reached.bytes);
+            self.append(state, frame, reached.bytes);
         }
     }
 

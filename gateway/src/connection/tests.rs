@@ -165,6 +165,21 @@ fn one_frame_fits_when_nothing_waits_however_large() {
 }
 
 #[test]
+fn a_connection_that_is_ending_hears_of_no_position_behind_events_that_were_dropped() {
+    let scene = scene(1_000);
+    *scene.socket.room_bytes.lock().unwrap() = usize::MAX;
+    scene.outbound.push_position(Bytes::from(frame(1, 10)));
+    assert_eq!(scene.got(), 12, "on a connection that goes on it comes like any other frame");
+    scene.outbound.request_close(CloseCode::MemoryBudget);
+    let pushed = scene.outbound.push_events(&[Bytes::from(frame(2, 10))]);
+    assert_eq!(pushed.refused_frames, 0, "its lane goes on as if it had been sent");
+    scene.outbound.push_position(Bytes::from(frame(3, 10)));
+    assert_eq!(scene.got(), 12, "the client would believe that it has what was dropped");
+    scene.outbound.push(Bytes::from(frame(4, 10)));
+    assert_eq!(scene.got(), 24, "the goodbye itself leaves");
+}
+
+#[test]
 fn the_outbound_side_of_a_connection_is_small() {
     assert_eq!(size_of::<Outbound>(), 152);
 }

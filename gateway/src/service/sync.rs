@@ -115,16 +115,13 @@ impl Service {
         Ok(SyncStart { state, missed, claims })
     }
 
-    /// Whether a stream is this person's now, as the store says, by a membership that began no later than the event after
-    /// `seq`. `None` when the store did not answer; it was logged.
-    pub async fn is_member_since(&self, user: &UserId, stream: &StreamId, seq: Seq) -> Option<bool> {
-        let StreamId::Room(room) = stream else { return Some(true) };
+    /// The event that began this person's membership in a stream, as the store says; 0 of their own stream. `None` when the
+    /// store did not answer; it was logged.
+    pub async fn member_since(&self, user: &UserId, stream: &StreamId) -> Option<Option<Seq>> {
+        let StreamId::Room(room) = stream else { return Some(Some(0)) };
         let timeout = std::time::Duration::from_millis(self.inner.limits.store_timeout_ms);
         match tokio::time::timeout(timeout, self.inner.store.room(user, room)).await {
-            Ok(Ok(view)) => {
-                let member = view.and_then(|view| view.member);
-                Some(member.is_some_and(|member| member.joined_seq <= seq + 1))
-            }
+            Ok(Ok(view)) => Some(view.and_then(|view| view.member).map(|member| member.joined_seq)),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "reading a membership failed");
                 None

@@ -1,17 +1,20 @@
-//! Serves the streams that are Behind from the log: one read in flight, none while the backlog is more than half full.
+//! Serves the streams that are Behind from the log: one read in flight, none while the backlog is more than half full, and as
+//! many events as the socket takes.
 
 use std::sync::Arc;
 
-use hallway_protocol::Epoch;
+use hallway_protocol::codec::Codec;
 use hallway_protocol::frame::{Reset, ResetReason};
+use hallway_protocol::{Epoch, StreamId};
 use hallway_store::PageRequest;
 
+use super::Sessions;
+use super::page_sizes::PageSizes;
 use crate::hub::{Behind, Connection, LogPage, PageForPair};
-use crate::service::{PageReader, Service};
 
 /// Streams read in one go.
 const STREAMS_MAX: usize = 64;
-/// Pages of many streams are shorter, so that one read stays near half a backlog.
+/// Pages of many streams are shorter, so that one read stays near what a socket takes.
 const EVENTS_MIN_PER_STREAM: u64 = 32;
 
 /// What to read now, if anything.
@@ -23,24 +26,36 @@ pub(crate) fn next(connection: &Connection) -> Option<Vec<Behind>> {
     (!behind.is_empty()).then_some(behind)
 }
 
+/// What to ask of the log for them.
+pub(crate) fn requests(connection: &Connection, behind: &[Behind], sizes: &PageSizes) -> Vec<PageRequest> {
+    let backlog_bytes = connection.outbound.backlog_bytes() as u64;
+    let limits = sizes.events(behind.iter().map(|behind| &behind.stream), EVENTS_MIN_PER_STREAM, backlog_bytes);
+    let request = |(behind, limit): (&Behind, u64)| PageRequest {
+        stream: behind.stream.clone(),
+        after: behind.next.saturating_sub(1),
+        limit: u32::try_from(limit).unwrap_or(u32::MAX),
+    };
+    behind.iter().zip(limits).map(request).collect()
+}
+
+/// Notes how large the events of a stream are, as they are sent.
+pub(crate) fn learn(sizes: &PageSizes, stream: &StreamId, page: &LogPage, codec: Codec) {
+    let bytes = page.events.iter().map(|event| event.frame().bytes(codec).len() as u64).sum();
+    sizes.learn(stream, page.events.len() as u64, bytes);
+}
+
 /// Reads the pages, ready for the lane.
 ///
 /// # Errors
 /// The streams come back when the store could not be read; it was logged.
 pub(super) async fn read(
-    service: Service,
-    reader: PageReader,
+    sessions: Arc<Sessions>,
     connection: Arc<Connection>,
     behind: Vec<Behind>,
 ) -> Result<Vec<PageForPair>, Vec<Behind>> {
-    let page_events_max = service.limits().page_events_max;
-    let share = page_events_max / behind.len().max(1) as u64;
-    let limit = u32::try_from(share.max(EVENTS_MIN_PER_STREAM).min(page_events_max)).unwrap_or(u32::MAX);
-    let requests = behind
-        .iter()
-        .map(|behind| PageRequest { stream: behind.stream.clone(), after: behind.next.saturating_sub(1), limit })
-        .collect();
-    let Some(pages) = reader.pages(requests).await else { return Err(behind) };
+    let service = &sessions.service;
+    let requests = requests(&connection, &behind, &sessions.page_sizes);
+    let Some(pages) = sessions.reader.pages(requests).await else { return Err(behind) };
     let epoch = service.hub().epoch();
     if pages.iter().any(|page| page.epoch != epoch) {
         // The store began a new life; this connection is about to be told.
@@ -48,12 +63,13 @@ pub(super) async fn read(
     }
     let mut handed = Vec::with_capacity(behind.len());
     for (wanted, page) in behind.iter().zip(pages) {
+        learn(&sessions.page_sizes, &wanted.stream, &page, connection.codec);
         let reset = reset_of(wanted, &page, &epoch);
-        let gone = match &reset {
-            None => false,
+        let member_since = match &reset {
+            None => None,
             // What was trimmed may have held this person's removal, after which nothing is theirs.
-            Some(reset) => match service.is_member_since(&connection.user, &wanted.stream, reset.seq).await {
-                Some(still) => !still,
+            Some(_) => match service.member_since(&connection.user, &wanted.stream).await {
+                Some(since) => since,
                 None => return Err(behind),
             },
         };
@@ -62,7 +78,7 @@ pub(super) async fn read(
             stream: wanted.stream.clone(),
             from: wanted.next,
             reset,
-            gone,
+            member_since,
             events: page.events,
         });
     }

@@ -15,12 +15,13 @@
 //! **Invariant:** no frame is read while the backlog is over its bound, so replies are bounded by requests in flight.
 //!
 //! Reading order: `line` (the socket with its WebSocket), `handshake`, `run` (what wakes it), `requests`, `catch_up`,
-//! `rate` (pure), `farewell` (how all of them hear of a drain).
+//! `page_sizes` (pure), `rate` (pure), `farewell` (how all of them hear of a drain).
 
 pub(crate) mod catch_up;
 mod farewell;
 mod handshake;
 mod line;
+pub(crate) mod page_sizes;
 mod rate;
 mod requests;
 mod run;
@@ -46,6 +47,7 @@ pub use line::Upgraded;
 
 use handshake::Unidentified;
 use line::Line;
+use page_sizes::PageSizes;
 use run::Identified;
 
 /// What all sessions of a node share.
@@ -60,6 +62,7 @@ pub struct Sessions {
     pub farewell: Farewell,
     /// Who may begin.
     pub admission: Arc<Admission>,
+    page_sizes: PageSizes,
     next_id: AtomicU64,
     open: AtomicUsize,
     unidentified: AtomicUsize,
@@ -81,6 +84,7 @@ impl Sessions {
         budget: Arc<Budget>,
         tasks: Tasks,
     ) -> Self {
+        let page_sizes = PageSizes::new(service.limits());
         let admission = Arc::new(Admission::new(service.limits(), Arc::clone(service.metrics())));
         Self {
             service,
@@ -90,6 +94,7 @@ impl Sessions {
             tasks,
             farewell: Farewell::default(),
             admission,
+            page_sizes,
             next_id: AtomicU64::new(1),
             open: AtomicUsize::new(0),
             unidentified: AtomicUsize::new(0),

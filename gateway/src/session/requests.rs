@@ -38,7 +38,7 @@ enum Outcome {
 pub(super) struct Requests {
     pub(super) sessions: Arc<Sessions>,
     pub(super) actor: Actor,
-    /// The end of the token's life.
+    /// The end of the token's life; after a revocation, of the patience with what is under way.
     pub(super) expires_at: Instant,
     rate: Rate,
     bad_frames: u64,
@@ -73,6 +73,12 @@ impl Requests {
     /// Whether all were answered.
     pub(super) fn are_none(&self) -> bool {
         self.in_flight_count() == 0 && self.waiting.is_none()
+    }
+
+    /// Its person was revoked: what is under way may be answered until then, and what waits is not begun.
+    pub(super) fn begin_no_more(&mut self, until: Instant) {
+        self.waiting = None;
+        self.expires_at = self.expires_at.min(until);
     }
 
     /// Gives back memory after a quiet while: even an empty set of futures holds some.

@@ -20,6 +20,9 @@ use crate::hub::{Behind, Connection, PageForPair};
 /// Pause after the log could not be read.
 const READ_RETRY_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long the answers to what a connection asked for before it was revoked may take. Nothing else is done for it meanwhile.
+const LAST_ANSWERS_MAX: Duration = Duration::from_secs(1);
+
 type Pages = Result<Vec<PageForPair>, Vec<Behind>>;
 
 /// A person on a connection. Dropping it takes the connection out of the hub.
@@ -29,7 +32,17 @@ pub(super) struct Identified {
     next_ping: Instant,
     /// Pages that are being read from the log.
     pages: Option<Pin<Box<dyn Future<Output = Pages> + Send>>>,
-    is_draining: bool,
+    parting: Parting,
+}
+
+/// Whether the connection was told to go once what is under way is answered. Nothing is read any more then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Parting {
+    No,
+    /// By a drain.
+    Draining,
+    /// Its session or its person was revoked: nothing is begun for it any more.
+    Revoked,
 }
 
 /// What the session waits for besides its socket and its commands.
@@ -55,7 +68,7 @@ impl Identified {
         let limits = sessions.service.limits();
         let next_ping = now + Duration::from_millis(limits.heartbeat_interval_ms);
         let requests = Requests::new(sessions, connection, identity, now);
-        Self { requests, last_heard: now, next_ping, pages: None, is_draining: false }
+        Self { requests, last_heard: now, next_ping, pages: None, parting: Parting::No }
     }
 
     fn sessions(&self) -> &Sessions {
@@ -103,10 +116,14 @@ impl Identified {
         woken_again: impl FnOnce() -> W,
     ) -> Turn {
         let outbound = waits.outbound;
-        if let Some(end) = self.end_now(outbound) {
+        let close = outbound.close_requested();
+        if let Some(end) = self.end_now(outbound, close) {
             return Turn::End(end);
         }
-        let mut is_served = self.hear_farewell();
+        let mut is_served = self.hear_farewell(close);
+        if is_served {
+            waits.timer.as_mut().reset(self.next_deadline(Instant::now(), outbound).into());
+        }
         if waits.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             if let Some(end) = self.overdue(now, outbound) {
@@ -147,17 +164,26 @@ impl Identified {
         }
     }
 
-    /// Whether the node has just told this connection to go. Whoever tells it wakes it.
-    fn hear_farewell(&mut self) -> bool {
-        if self.is_draining {
+    /// Whether this connection has just been told to go. Whoever tells it wakes it.
+    fn hear_farewell(&mut self, close: Option<CloseCode>) -> bool {
+        let told = match close {
+            Some(_) => Parting::Revoked,
+            None if self.sessions().farewell.is_told(self.requests.actor.connection.id) => Parting::Draining,
+            None => Parting::No,
+        };
+        if told <= self.parting {
             return false;
         }
-        self.is_draining = self.sessions().farewell.is_told(self.requests.actor.connection.id);
-        self.is_draining
+        self.parting = told;
+        if told == Parting::Revoked {
+            self.pages = None;
+            self.requests.begin_no_more(Instant::now() + LAST_ANSWERS_MAX);
+        }
+        true
     }
 
     fn poll_pages(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.pages.is_none() {
+        if self.pages.is_none() && self.parting != Parting::Revoked {
             self.pages = self.next_pages();
         }
         let Some(Poll::Ready(read)) = self.pages.as_mut().map(|pages| pages.as_mut().poll(cx)) else { return false };
@@ -168,7 +194,7 @@ impl Identified {
 
     /// Starts what the client asks for, in order, as far as there is room.
     fn poll_read(&mut self, cx: &mut Context<'_>, line: &mut Line) -> Poll<Result<Left, End>> {
-        if self.is_draining || line.outbound.is_over_bound() || !self.requests.has_room() {
+        if self.parting != Parting::No || line.outbound.is_over_bound() || !self.requests.has_room() {
             // Whom we do not listen to is not silent.
             self.last_heard = Instant::now();
             return Poll::Pending;
@@ -189,14 +215,18 @@ impl Identified {
         }))
     }
 
-    fn end_now(&self, outbound: &Outbound) -> Option<End> {
+    fn end_now(&self, outbound: &Outbound, close: Option<CloseCode>) -> Option<End> {
         if outbound.is_broken() {
             return Some(End::Lost);
         }
-        if let Some(code) = outbound.close_requested() {
-            return Some(End::Close(code));
-        }
-        (self.is_draining && self.requests.are_none()).then_some(End::Close(CloseCode::Draining))
+        let code = match close {
+            // What was asked for before the revocation is answered first: it may be the very revocation.
+            Some(code @ (CloseCode::SessionRevoked | CloseCode::UserRevoked)) => code,
+            Some(code) => return Some(End::Close(code)),
+            None if self.parting == Parting::Draining => CloseCode::Draining,
+            None => return None,
+        };
+        self.requests.are_none().then_some(End::Close(code))
     }
 
     fn next_deadline(&self, now: Instant, outbound: &Outbound) -> Instant {
@@ -212,7 +242,7 @@ impl Identified {
     fn overdue(&mut self, now: Instant, outbound: &Outbound) -> Option<End> {
         let limits = self.sessions().service.limits();
         if now >= self.requests.expires_at {
-            return Some(End::Close(CloseCode::TokenExpired));
+            return Some(End::Close(outbound.close_requested().unwrap_or(CloseCode::TokenExpired)));
         }
         let write_timeout = Duration::from_millis(limits.write_timeout_ms);
         if outbound.stalled_since().is_some_and(|since| now.saturating_duration_since(since) >= write_timeout) {
@@ -235,9 +265,9 @@ impl Identified {
     fn next_pages(&self) -> Option<Pin<Box<dyn Future<Output = Pages> + Send>>> {
         let connection = Arc::clone(&self.requests.actor.connection);
         let behind = catch_up::next(&connection)?;
-        let (service, reader) = (self.sessions().service.clone(), self.sessions().reader.clone());
+        let sessions = Arc::clone(&self.requests.sessions);
         Some(Box::pin(async move {
-            let read = catch_up::read(service, reader, connection, behind).await;
+            let read = catch_up::read(sessions, connection, behind).await;
             if read.is_err() {
                 tokio::time::sleep(READ_RETRY_PAUSE).await;
             }

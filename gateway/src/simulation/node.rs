@@ -10,14 +10,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use hallway_store::PageRequest;
+
 use super::socket::Socket;
 use super::store::{Page, Transaction};
 use super::world::World;
 use super::writer::Writer;
 use super::{client, writer};
+use crate::config::Limits;
 use crate::hub::{Behind, Connection, LiveEvent, LogPage, LogRead, OwnerReading, PageForPair, SteppedHub};
 use crate::sabotage::{Mutant, is_on};
 use crate::session::catch_up;
+use crate::session::page_sizes::PageSizes;
 
 /// As in `service/upkeep`.
 const TAIL_PERIOD_US: u64 = 500_000;
@@ -50,6 +54,7 @@ pub(super) struct Alive {
     pub(super) hub: SteppedHub,
     pub(super) writer: Writer,
     pub(super) sessions: BTreeMap<u64, Session>,
+    page_sizes: PageSizes,
     waiting: Vec<Waiting>,
     /// When the next turn of each owner and lane is due.
     owner_due_us: Vec<Option<u64>>,
@@ -95,6 +100,8 @@ pub(super) fn start(world: &mut World, place: usize) {
         move |world, cursor| match cursor {
             None if world.nodes[place].life == life => world.after(100_000, move |world| start(world, place)),
             Some(cursor) if world.nodes[place].life == life => {
+                let socket_send_buffer_bytes = 2 * world.profile.socket_bytes as u64;
+                let page_sizes = PageSizes::new(&Limits { socket_send_buffer_bytes, ..world.profile.limits.clone() });
                 let (limits, metrics) = (world.profile.limits.clone(), Arc::clone(&world.metrics));
                 let (epoch, now, lanes) = (world.store.epoch().clone(), world.now(), world.profile.lanes);
                 let hub = SteppedHub::new(lanes, epoch, limits, metrics, now);
@@ -104,6 +111,7 @@ pub(super) fn start(world: &mut World, place: usize) {
                     hub,
                     writer: Writer::default(),
                     sessions: BTreeMap::new(),
+                    page_sizes,
                     waiting: Vec::new(),
                     next_connection: 1,
                 });
@@ -342,13 +350,14 @@ fn session_turn(world: &mut World, node: NodeRef, id: u64) {
 }
 
 fn read_log(world: &mut World, node: NodeRef, connection: &Arc<Connection>, behind: Vec<Behind>) {
-    let limit = u32::try_from(world.profile.limits.page_events_max).unwrap_or(u32::MAX);
-    let (asked, connection) = (behind.clone(), Arc::clone(connection));
+    let Some(alive) = world.alive(node) else { return };
+    let asked = catch_up::requests(connection, &behind, &alive.page_sizes);
+    let connection = Arc::clone(connection);
     let id = connection.id.0;
     world.read_store(
         move |store| {
-            let page = |behind: &Behind| {
-                log_page(store.epoch().clone(), store.page(&behind.stream, behind.next.saturating_sub(1), limit))
+            let page = |wanted: &PageRequest| {
+                log_page(store.epoch().clone(), store.page(&wanted.stream, wanted.after, wanted.limit))
             };
             asked.iter().map(page).collect::<Vec<LogPage>>()
         },
@@ -374,17 +383,20 @@ fn log_was_read(world: &mut World, node: NodeRef, id: u64) {
 
 fn hand_over(world: &mut World, node: NodeRef, connection: &Arc<Connection>, behind: &[Behind], pages: Vec<LogPage>) {
     for (wanted, page) in behind.iter().zip(pages) {
+        if let Some(alive) = world.alive(node) {
+            catch_up::learn(&alive.page_sizes, &wanted.stream, &page, connection.codec);
+        }
         let reset = catch_up::reset_of(wanted, &page, &page.epoch);
-        let gone = reset.as_ref().is_some_and(|reset| {
-            let joined_seq = wanted.stream.room().map(|room| world.store.joined_seq(&connection.user, room));
-            joined_seq.is_some_and(|joined| joined.is_none_or(|joined| joined > reset.seq + 1))
-        });
+        let member_since = match wanted.stream.room() {
+            Some(room) => world.store.joined_seq(&connection.user, room),
+            None => Some(0),
+        };
         let page = PageForPair {
             connection: connection.id,
             stream: wanted.stream.clone(),
             from: wanted.next,
             reset,
-            gone,
+            member_since,
             events: page.events,
         };
         if let Some(alive) = world.alive(node) {

@@ -63,6 +63,25 @@ async fn a_reader_that_stops_costs_nobody_else_anything() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_slow_reader_of_large_texts_gets_is_read_little_more_than_once() {
+    let (node, store) = TestNode::start_with_faults(|config| {
+        small(config);
+        config.limits.ring_events_max = 1;
+    })
+    .await;
+    let (mut writer, mut sleeper) = writer_and_sleeper(&node).await;
+    for number in 0..200 {
+        writer.say("lobby", &text(number)).await;
+    }
+    store.take_page_events();
+    sleeper.events("lobby", 4..=203).await;
+    let read = store.take_page_events();
+    println!("{read} events were read from the log for 200 that were delivered");
+    // The first page shows how large they are.
+    assert!(read <= 500, "{read} events were read for 200 that were delivered");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_takes_no_byte_is_closed_by_the_write_timeout() {
     let node = TestNode::start(|config| {
         small(config);

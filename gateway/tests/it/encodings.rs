@@ -177,3 +177,48 @@ async fn a_slow_reader_whose_removal_was_trimmed_gets_nothing_from_after_it() {
     let seen = sleeper.unread_numbers_of("lobby");
     assert!(seen.iter().all(|seq| *seq <= removed), "events from after the removal at {removed}: {seen:?}");
 }
+
+/// In a room that shows everything to everybody: who comes back catches up on what was said while they were away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_left_and_came_back_goes_on_although_the_log_is_trimmed_while_they_catch_up() {
+    let (node, store) = TestNode::start_with_faults(|config| {
+        config.limits.page_events_max = 10;
+        config.limits.ring_events_max = 1;
+    })
+    .await;
+    let mut ada = node.connect("ada").await;
+    ada.create("lobby", "public").await;
+    let mut ben = node.connect("ben").await;
+    let left_at = ben.join("lobby").await;
+    ben.done("room.leave", json!({"room": "lobby"})).await;
+    drop(ben);
+    for number in 0..60 {
+        ada.say("lobby", &format!("while ben is away, {number}")).await;
+    }
+    let back = node.connect("ben").await.join("lobby").await;
+    let head = ada.say("lobby", "welcome back").await;
+    // What does not come with the hello itself is read in pages; the first of them is held up.
+    store.pages_work(false);
+    store.take_page_requests();
+    let mut ben = node.enter(&node.options("ben").positions(vec![ada.at("lobby", left_at)])).await;
+    let asked = loop {
+        let requests = store.take_page_requests().into_iter();
+        let after = requests.filter(|request| request.stream == room_stream("lobby")).map(|request| request.after);
+        if let Some(after) = after.min() {
+            break after;
+        }
+        ada.ping().await;
+    };
+    let kept_from = asked + 5;
+    assert!(kept_from < back, "the log is trimmed before the joining at {back}, not from {kept_from} on");
+    hallway_store::Upkeep::trim(&*store, &room_stream("lobby"), kept_from).await.unwrap();
+    store.pages_work(true);
+    ben.synced().await;
+    let reset = ben.reset("lobby").await;
+    assert_eq!((reset.seq, reset.reason), (kept_from - 1, ResetReason::Trimmed));
+    let seen = ben.unread_numbers_of("lobby");
+    let expected: Vec<u64> = (left_at + 1..=asked).chain(kept_from..=head).collect();
+    assert_eq!(seen, expected);
+    let live = ada.say("lobby", "and live").await;
+    ben.event("lobby", live).await;
+}

@@ -12,6 +12,7 @@ use loadtest_client::{ClientError, ConnectOptions, Connection};
 use loadtest_cluster::TemporaryPostgres;
 use serde_json::json;
 
+use crate::fault_store::FaultStore;
 use crate::node::{PATIENCE, SECRET, TestNode};
 use crate::seat::Seat;
 
@@ -133,10 +134,53 @@ async fn others_are_acted_on_with_the_scope_admin_only() {
     // A foreign session under one's own name is no session of one's own.
     eve.done("session.revoke", json!({"session": ben.welcome.session})).await;
     ben.ping().await;
-    // Her answer may be overtaken by the end, which says the same.
-    eve.send("user.revoke", json!({"user": "eve"})).await;
+    eve.done("user.revoke", json!({"user": "eve"})).await;
     assert_eq!(eve.end().await.code, Some(4504), "oneself needs no scope");
     ben.ping().await;
+}
+
+/// Eve asks for something that the store does not answer yet, and is revoked meanwhile.
+async fn revoked_while_something_is_under_way(node: &TestNode, store: &FaultStore) -> (Seat, Seat, u64) {
+    let mut ada = node.connect("ada").await;
+    ada.create("lobby", "public").await;
+    let mut eve = node.connect("eve").await;
+    eve.join("lobby").await;
+    store.pages_work(false);
+    let asked = eve.send("message.history", json!({"room": "lobby", "direction": "older"})).await;
+    node.metric_until("hallway_requests_in_flight", "", |requests| requests >= 1.0).await;
+    ada.done("user.revoke", json!({"user": "eve"})).await;
+    assert!(matches!(told(&mut eve, "user.revoked").await, EventBody::UserRevoked(_)));
+    // Her lane has closed her by the time that it has done other things.
+    node.connect("eve-again").await.ping().await;
+    ada.ping().await;
+    (ada, eve, asked)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_asked_before_a_revocation_is_answered_and_nothing_is_done_after_it() {
+    let (node, store) = TestNode::start_with_faults(|_| {}).await;
+    let (mut ada, mut eve, asked) = revoked_while_something_is_under_way(&node, &store).await;
+    let late = eve.send("message.send", json!({"room": "lobby", "text": "I am still here"})).await;
+    let said = ada.say("lobby", "nothing for her any more").await;
+    ada.event("lobby", said).await;
+    store.pages_work(true);
+    eve.answer(asked).await.unwrap();
+    let end = eve.end().await;
+    assert_eq!((end.code, end.reason.as_str()), (Some(4504), "user_revoked"));
+    let of_late = |frame: &ServerFrame| matches!(frame, ServerFrame::Ok(ok) if ok.id == late);
+    assert!(!eve.unread.iter().any(of_late), "what came after the revocation was carried out");
+    assert_eq!(eve.unread_events_of("lobby"), 0, "an event came after the revocation");
+    let history = ada.done("message.history", json!({"room": "lobby", "direction": "older"})).await;
+    let senders: Vec<_> = history["messages"].as_array().unwrap().iter().map(|message| &message["sender"]).collect();
+    assert_eq!(senders, ["ada"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_does_not_come_holds_up_no_revocation() {
+    let (node, store) = TestNode::start_with_faults(|_| {}).await;
+    let (_ada, mut eve, _) = revoked_while_something_is_under_way(&node, &store).await;
+    assert_eq!(eve.end().await.code, Some(4504));
+    store.pages_work(true);
 }
 
 /// Method: the act is written straight into the store, as another node would; nothing tells this node but its tail.

@@ -39,6 +39,8 @@ pub(crate) struct FaultStore {
     pages_work: watch::Sender<bool>,
     entered: watch::Sender<usize>,
     page_requests: Mutex<Vec<PageRequest>>,
+    /// Events of all pages.
+    page_events: AtomicUsize,
     /// Questions about people's rooms and events, each one call.
     reads: AtomicUsize,
     /// Time that each connect takes, one after the other.
@@ -54,6 +56,7 @@ impl FaultStore {
             pages_work: watch::Sender::new(true),
             entered: watch::Sender::new(0),
             page_requests: Mutex::default(),
+            page_events: AtomicUsize::default(),
             reads: AtomicUsize::default(),
             connect_pause: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
@@ -69,7 +72,7 @@ impl FaultStore {
         *self.connect_pause.lock().unwrap() = pause;
     }
 
-    /// Pages are read, or wait.
+    /// Pages and histories are read, or wait.
     pub(crate) fn pages_work(&self, work: bool) {
         self.pages_work.send_replace(work);
     }
@@ -95,6 +98,11 @@ impl FaultStore {
     /// Pages asked for since the last call.
     pub(crate) fn take_page_requests(&self) -> Vec<PageRequest> {
         std::mem::take(&mut self.page_requests.lock().unwrap())
+    }
+
+    /// Events of the pages that were read since the last call.
+    pub(crate) fn take_page_events(&self) -> usize {
+        self.page_events.swap(0, Ordering::Relaxed)
     }
 
     /// Commits work from now on, but those that wait go on waiting.
@@ -125,6 +133,10 @@ impl FaultStore {
         }
     }
 
+    async fn pages_may_be_read(&self) {
+        self.pages_work.subscribe().wait_for(|work| *work).await.unwrap();
+    }
+
     async fn commits_work(&self) {
         self.commits.subscribe().wait_for(|commits| *commits == Commits::Work).await.unwrap();
     }
@@ -147,8 +159,11 @@ impl Log for FaultStore {
     async fn pages(&self, requests: Vec<PageRequest>) -> Result<PageBatch, StoreError> {
         self.count_read();
         self.page_requests.lock().unwrap().extend(requests.iter().cloned());
-        self.pages_work.subscribe().wait_for(|work| *work).await.unwrap();
-        self.inner.pages(requests).await
+        self.pages_may_be_read().await;
+        let batch = self.inner.pages(requests).await?;
+        let events: usize = batch.pages.iter().map(|page| page.events.len()).sum();
+        self.page_events.fetch_add(events, Ordering::Relaxed);
+        Ok(batch)
     }
 
     async fn heads(&self, streams: Vec<StreamId>) -> Result<HeadBatch, StoreError> {
@@ -187,6 +202,7 @@ impl Rooms for FaultStore {
     }
 
     async fn history(&self, user: &UserId, query: HistoryQuery) -> Result<Option<MessagesPage>, StoreError> {
+        self.pages_may_be_read().await;
         self.inner.history(user, query).await
     }
 

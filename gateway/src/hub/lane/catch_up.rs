@@ -28,17 +28,19 @@ impl Lane {
             }
             return;
         }
-        if page.gone {
-            self.end_pair(stream_slot, slot);
-            self.check_watch(slot, None);
-            return;
-        }
+        let joined_seq = pair.joined_seq;
         if let Some(reset) = page.reset {
+            if page.member_since != Some(joined_seq) {
+                // Its end is no longer in the log. Whoever came back is attached anew.
+                self.end_pair(stream_slot, slot);
+                self.check_watch(slot, None);
+                return;
+            }
             self.metrics.resets.add(reset.reason);
             let seq = reset.seq;
             if let Some(follower) = self.followers[slot as usize].as_ref() {
                 let frame = data_frame(follower.connection.codec, &ServerFrame::Reset(reset));
-                follower.connection.outbound.push(frame);
+                follower.connection.outbound.push_position(frame);
             }
             if let Some(pair) = self.pair(stream_slot, slot) {
                 pair.skip_to(seq + 1);
@@ -130,7 +132,7 @@ impl Lane {
             })
             .collect();
         let frame = data_frame(follower.connection.codec, &ServerFrame::SyncEnd(SyncEnd { positions }));
-        follower.connection.outbound.push(frame);
+        follower.connection.outbound.push_position(frame);
         if let Some(permit) = follower.connection.take_permit() {
             permit.synced();
         }

@@ -86,8 +86,9 @@ pub struct PageForPair {
     pub from: Seq,
     /// The log no longer has it: this is said first, and the pair goes on after it.
     pub reset: Option<Reset>,
-    /// The membership ended within what the log no longer has: nothing more is for this pair.
-    pub gone: bool,
+    /// With a reset: the event that began the person's present membership, as the store says; `None`: they have none. The end
+    /// of an earlier one lies within what the log no longer has.
+    pub member_since: Option<Seq>,
     pub events: Vec<Arc<LiveEvent>>,
 }
 
@@ -192,13 +193,20 @@ impl Lane {
             advance_cursor(stream, &self.followers, attach.cursor);
         }
         let present = self.followers[slot as usize].as_ref().and_then(|follower| follower.place(stream_slot));
-        if present.is_some_and(|place| stream.pairs[place].joined_seq == attach.joined_seq && !attach.again) {
+        let present_since = present.map(|place| stream.pairs[place].joined_seq);
+        if present_since == Some(attach.joined_seq) && !attach.again {
             return self.left(&attach.stream);
         }
         let Some(follower) = self.followers[slot as usize].as_mut() else { return };
+        if present_since.is_some_and(|present| present > attach.joined_seq) {
+            // A sync looked at the store before the person left and came back.
+            follower.attached(&attach.stream);
+            self.left(&attach.stream);
+            return self.check_watch(slot, Some(stream_slot));
+        }
         if let Some(reset) = attach.reset {
             let frame = data_frame(follower.connection.codec, &ServerFrame::Reset(reset));
-            follower.connection.outbound.push(frame);
+            follower.connection.outbound.push_position(frame);
         }
         follower.attached(&attach.stream);
         let pair = Pair::new(slot, attach.next, attach.joined_seq, stream.cursor);

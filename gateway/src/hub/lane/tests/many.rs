@@ -189,7 +189,7 @@ impl Scene {
             let before = usize::try_from(behind.next - 1).unwrap();
             let events = self.rooms[room].log.iter().skip(before).take(most).cloned().collect();
             let (connection, stream) = (connection.id, behind.stream);
-            let page = PageForPair { connection, stream, from: behind.next, reset: None, gone: false, events };
+            let page = PageForPair { connection, stream, from: behind.next, reset: None, member_since: None, events };
             self.lane.take(LaneMessage::Page(page));
         }
     }

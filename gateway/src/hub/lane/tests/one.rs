@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hallway_protocol::codec::Codec;
 use hallway_protocol::event::{MemberRemoved, RoomArchived};
 use hallway_protocol::frame::{Reset, ResetReason};
-use hallway_protocol::{Epoch, Event, EventBody, Seq, StreamId, UserId};
+use hallway_protocol::{Epoch, Event, EventBody, Seq, ServerFrame, StreamId, UserId};
 use proptest::prelude::*;
 
 use super::super::{Lane, LaneAttach, LaneMessage, PageForPair};
@@ -45,10 +45,17 @@ fn note(seq: Seq) -> Arc<LiveEvent> {
     event(seq, EventBody::RoomArchived(RoomArchived { by: UserId::new("ada").unwrap() }))
 }
 
+fn reset_to(seq: Seq, reason: ResetReason) -> Reset {
+    Reset { stream: stream(), epoch: Epoch::new("e").unwrap(), seq, reason }
+}
+
 impl Scene {
     fn attach(&mut self, next: Seq, joined_seq: Seq, cursor: Seq, reset: bool) {
-        let epoch = Epoch::new("e").unwrap();
-        let reset = reset.then(|| Reset { stream: stream(), epoch, seq: next - 1, reason: ResetReason::Joined });
+        self.attach_again(next, joined_seq, cursor, reset, false);
+    }
+
+    fn attach_again(&mut self, next: Seq, joined_seq: Seq, cursor: Seq, reset: bool, again: bool) {
+        let reset = reset.then(|| reset_to(next - 1, ResetReason::Joined));
         let (connection, ring) = (self.connection.id, Arc::clone(&self.ring));
         self.lane.take(LaneMessage::Attach(LaneAttach {
             stream: stream(),
@@ -59,7 +66,7 @@ impl Scene {
             ring,
             reset,
             missed: Vec::new(),
-            again: false,
+            again,
         }));
     }
 
@@ -68,7 +75,7 @@ impl Scene {
         for behind in self.connection.take_behind(8) {
             let events = (behind.next..=head).take(usize::try_from(most).unwrap()).map(note).collect();
             let (connection, stream) = (self.connection.id, behind.stream);
-            let page = PageForPair { connection, stream, from: behind.next, reset: None, gone: false, events };
+            let page = PageForPair { connection, stream, from: behind.next, reset: None, member_since: None, events };
             self.lane.take(LaneMessage::Page(page));
         }
     }
@@ -87,6 +94,60 @@ fn who_is_removed_and_comes_back_within_one_drain_hears_both() {
     scene.lane.take(LaneMessage::Event(note(3)));
     scene.lane.serve_round(512);
     assert_eq!(scene.socket.said(), [1, -2, 3]);
+}
+
+/// What a page says when the log no longer has what it was asked for: everything up to `trimmed` is gone.
+fn trimmed_page(scene: &Scene, from: Seq, trimmed: Seq, member_since: Option<Seq>) -> LaneMessage {
+    LaneMessage::Page(PageForPair {
+        connection: scene.connection.id,
+        stream: stream(),
+        from,
+        reset: Some(reset_to(trimmed, ResetReason::Trimmed)),
+        member_since,
+        events: vec![note(trimmed + 1), note(trimmed + 2)],
+    })
+}
+
+#[test]
+fn a_page_that_was_trimmed_goes_on_for_a_membership_that_lasts_and_says_nothing_to_one_that_ended() {
+    // The membership began at 30. The reader is in its past, which the room shows, or within it.
+    for (from, trimmed, served) in [(5, 20, [-20, 21, 22, 23]), (40, 60, [-60, 61, 62, 63])] {
+        // Who left and came back gets what begins with their joining, by an attach of its own.
+        for (member_since, expected) in [(Some(30), &served[..]), (Some(70), &[]), (None, &[])] {
+            let mut scene = scene(1 << 16);
+            scene.socket.open(usize::MAX);
+            scene.attach(from, 30, trimmed + 2, false);
+            let wanted = scene.connection.take_behind(8);
+            assert_eq!(wanted.len(), 1);
+            let page = trimmed_page(&scene, from, trimmed, member_since);
+            scene.lane.take(page);
+            scene.lane.take(LaneMessage::Event(note(trimmed + 3)));
+            scene.lane.serve_round(512);
+            assert_eq!(scene.socket.said(), expected, "from {from}, a member since {member_since:?}");
+        }
+    }
+}
+
+#[test]
+fn a_sync_of_a_membership_that_ended_meanwhile_does_not_replace_the_present_one() {
+    let mut scene = scene(1 << 16);
+    scene.socket.open(usize::MAX);
+    // Back since 7; the sync saw the store when they were in the room since 1, and left at 6.
+    scene.attach(7, 7, 6, true);
+    scene.lane.take(LaneMessage::Event(note(7)));
+    let targets = std::iter::once((stream(), 4)).collect();
+    let (connection, epoch, begun) = (scene.connection.id, Epoch::new("e").unwrap(), std::time::Instant::now());
+    scene.lane.take(LaneMessage::Watch { connection, epoch, targets, begun });
+    scene.attach_again(3, 1, 7, false, true);
+    scene.lane.take(LaneMessage::Event(note(8)));
+    scene.lane.serve_round(512);
+    let frames = scene.socket.frames(Codec::Postcard);
+    let [ServerFrame::Reset(reset), ServerFrame::Event(joined), ServerFrame::SyncEnd(end), ServerFrame::Event(live)] =
+        &frames[..]
+    else {
+        panic!("{frames:?}")
+    };
+    assert_eq!((reset.seq, joined.seq, end.positions[0].seq, live.seq), (6, 7, 7, 8));
 }
 
 #[test]
