@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use hallway_protocol::codec::Codec;
 use hallway_protocol::frame::{Reset, ResetReason};
-use hallway_protocol::{Epoch, StreamId};
+use hallway_protocol::{Epoch, EventBody, StreamId, UserId};
 use hallway_store::PageRequest;
 
 use super::Sessions;
 use super::page_sizes::PageSizes;
-use crate::hub::{Behind, Connection, LogPage, PageForPair};
+use crate::hub::{Behind, Connection, LiveEvent, LogPage, PageForPair};
 
 /// Streams read in one go.
 const STREAMS_MAX: usize = 64;
 /// Pages of many streams are shorter, so that one read stays near what a socket takes.
 const EVENTS_MIN_PER_STREAM: u64 = 32;
+/// Pages in which the end of a membership is looked for. Beyond them it counts as ended before what the log still has.
+const MEMBERSHIP_PAGES_MAX: usize = 64;
 
 /// What to read now, if anything.
 pub(crate) fn next(connection: &Connection) -> Option<Vec<Behind>> {
@@ -65,24 +67,51 @@ pub(super) async fn read(
     for (wanted, page) in behind.iter().zip(pages) {
         learn(&sessions.page_sizes, &wanted.stream, &page, connection.codec);
         let reset = reset_of(wanted, &page, &epoch);
-        let member_since = match &reset {
-            None => None,
+        let mut member_since = None;
+        let mut ends_later = false;
+        if reset.is_some() {
             // What was trimmed may have held this person's removal, after which nothing is theirs.
-            Some(_) => match service.member_since(&connection.user, &wanted.stream).await {
-                Some(since) => since,
-                None => return Err(behind),
-            },
-        };
+            let Some(since) = service.member_since(&connection.user, &wanted.stream).await else { return Err(behind) };
+            let Some(ends) = ends_in_log(&sessions, &connection, &page).await else { return Err(behind) };
+            (member_since, ends_later) = (since, ends);
+        }
         handed.push(PageForPair {
             connection: connection.id,
             stream: wanted.stream.clone(),
             from: wanted.next,
             reset,
             member_since,
+            ends_later,
             events: page.events,
         });
     }
     Ok(handed)
+}
+
+/// Whether the log, from this page on, has the end of a membership that ran on through what it no longer has. `None` when it
+/// could not be read.
+async fn ends_in_log(sessions: &Sessions, connection: &Connection, page: &LogPage) -> Option<bool> {
+    let mut events = page.events.clone();
+    for _ in 0..MEMBERSHIP_PAGES_MAX {
+        let (first, last) =
+            (events.first().map(|event| event.stream().clone()), events.last().map(|event| event.seq()));
+        let (Some(stream), Some(after)) = (first, last) else { return Some(false) };
+        if let Some(ends) = first_turn(&events, &connection.user) {
+            return Some(ends);
+        }
+        let limit = u32::try_from(sessions.service.limits().page_events_max).unwrap_or(u32::MAX);
+        events = sessions.reader.pages(vec![PageRequest { stream, after, limit }]).await?.pop()?.events;
+    }
+    Some(false)
+}
+
+/// The first that events say of somebody's membership: whether it ends there. `None`: nothing.
+pub(crate) fn first_turn(events: &[Arc<LiveEvent>], user: &UserId) -> Option<bool> {
+    events.iter().find_map(|event| match event.body()? {
+        EventBody::MemberRemoved(removed) => (removed.user == *user).then_some(true),
+        EventBody::MemberJoined(joined) => (joined.user == *user).then_some(false),
+        _ => None,
+    })
 }
 
 /// A page that does not begin where it should, or is empty below the head, is a reset: never a silent hole.

@@ -391,12 +391,16 @@ fn hand_over(world: &mut World, node: NodeRef, connection: &Arc<Connection>, beh
             Some(room) => world.store.joined_seq(&connection.user, room),
             None => Some(0),
         };
+        let kept = world.store.page(&wanted.stream, reset.as_ref().map_or(0, |reset| reset.seq), u32::MAX);
+        let kept = log_page(world.store.epoch().clone(), kept).events;
+        let ends_later = reset.is_some() && catch_up::first_turn(&kept, &connection.user) == Some(true);
         let page = PageForPair {
             connection: connection.id,
             stream: wanted.stream.clone(),
             from: wanted.next,
             reset,
             member_since,
+            ends_later,
             events: page.events,
         };
         if let Some(alive) = world.alive(node) {

@@ -30,7 +30,7 @@ impl Lane {
         }
         let joined_seq = pair.joined_seq;
         if let Some(reset) = page.reset {
-            if page.member_since != Some(joined_seq) {
+            if page.member_since != Some(joined_seq) && !page.ends_later {
                 // Its end is no longer in the log. Whoever came back is attached anew.
                 self.end_pair(stream_slot, slot);
                 self.check_watch(slot, None);

@@ -86,9 +86,11 @@ pub struct PageForPair {
     pub from: Seq,
     /// The log no longer has it: this is said first, and the pair goes on after it.
     pub reset: Option<Reset>,
-    /// With a reset: the event that began the person's present membership, as the store says; `None`: they have none. The end
-    /// of an earlier one lies within what the log no longer has.
+    /// With a reset: the event that began the person's present membership, as the store says; `None`: they have none.
     pub member_since: Option<Seq>,
+    /// With a reset: the log still has the end of a membership that ran on through what it no longer has. Otherwise that of any
+    /// but the present one lies there.
+    pub ends_later: bool,
     pub events: Vec<Arc<LiveEvent>>,
 }
 

@@ -189,7 +189,15 @@ impl Scene {
             let before = usize::try_from(behind.next - 1).unwrap();
             let events = self.rooms[room].log.iter().skip(before).take(most).cloned().collect();
             let (connection, stream) = (connection.id, behind.stream);
-            let page = PageForPair { connection, stream, from: behind.next, reset: None, member_since: None, events };
+            let page = PageForPair {
+                connection,
+                stream,
+                from: behind.next,
+                reset: None,
+                member_since: None,
+                ends_later: false,
+                events,
+            };
             self.lane.take(LaneMessage::Page(page));
         }
     }

@@ -75,7 +75,15 @@ impl Scene {
         for behind in self.connection.take_behind(8) {
             let events = (behind.next..=head).take(usize::try_from(most).unwrap()).map(note).collect();
             let (connection, stream) = (self.connection.id, behind.stream);
-            let page = PageForPair { connection, stream, from: behind.next, reset: None, member_since: None, events };
+            let page = PageForPair {
+                connection,
+                stream,
+                from: behind.next,
+                reset: None,
+                member_since: None,
+                ends_later: false,
+                events,
+            };
             self.lane.take(LaneMessage::Page(page));
         }
     }
@@ -97,13 +105,14 @@ fn who_is_removed_and_comes_back_within_one_drain_hears_both() {
 }
 
 /// What a page says when the log no longer has what it was asked for: everything up to `trimmed` is gone.
-fn trimmed_page(scene: &Scene, from: Seq, trimmed: Seq, member_since: Option<Seq>) -> LaneMessage {
+fn trimmed_page(scene: &Scene, from: Seq, trimmed: Seq, member_since: Option<Seq>, ends_later: bool) -> LaneMessage {
     LaneMessage::Page(PageForPair {
         connection: scene.connection.id,
         stream: stream(),
         from,
         reset: Some(reset_to(trimmed, ResetReason::Trimmed)),
         member_since,
+        ends_later,
         events: vec![note(trimmed + 1), note(trimmed + 2)],
     })
 }
@@ -113,17 +122,29 @@ fn a_page_that_was_trimmed_goes_on_for_a_membership_that_lasts_and_says_nothing_
     // The membership began at 30. The reader is in its past, which the room shows, or within it.
     for (from, trimmed, served) in [(5, 20, [-20, 21, 22, 23]), (40, 60, [-60, 61, 62, 63])] {
         // Who left and came back gets what begins with their joining, by an attach of its own.
-        for (member_since, expected) in [(Some(30), &served[..]), (Some(70), &[]), (None, &[])] {
+        // Who was removed later than that has a right to what came before, whether they came back or not.
+        let [lasts, ends] = [&served[..], &[]];
+        for (member_since, ends_later, expected) in [
+            (Some(30), false, lasts),
+            (Some(70), false, ends),
+            (None, false, ends),
+            (Some(70), true, lasts),
+            (None, true, lasts),
+        ] {
             let mut scene = scene(1 << 16);
             scene.socket.open(usize::MAX);
             scene.attach(from, 30, trimmed + 2, false);
             let wanted = scene.connection.take_behind(8);
             assert_eq!(wanted.len(), 1);
-            let page = trimmed_page(&scene, from, trimmed, member_since);
+            let page = trimmed_page(&scene, from, trimmed, member_since, ends_later);
             scene.lane.take(page);
             scene.lane.take(LaneMessage::Event(note(trimmed + 3)));
             scene.lane.serve_round(512);
-            assert_eq!(scene.socket.said(), expected, "from {from}, a member since {member_since:?}");
+            assert_eq!(
+                scene.socket.said(),
+                expected,
+                "from {from}, a member since {member_since:?}, ends later {ends_later}"
+            );
         }
     }
 }
