@@ -164,10 +164,12 @@ macro_rules! bytes_of_events {
                 SELECT octet_length(text) AS bytes FROM task_comments \
                 WHERE e.kind = 22 AND task_comments.room = s.room AND task_comments.id = e.message LIMIT 1) c ON true \
             LEFT JOIN LATERAL ( \
+                SELECT notice FROM notifications \
+                WHERE e.kind = 24 AND notifications.user_id = s.user_id AND notifications.seq = e.seq LIMIT 1) o ON true \
+            LEFT JOIN LATERAL ( \
                 SELECT octet_length(title) + coalesce(octet_length(text), 0) + coalesce(octet_length(data), 0) AS bytes \
-                FROM notifications o JOIN notices ON notices.number = o.notice \
-                WHERE e.kind = 24 AND o.user_id = s.user_id AND o.seq = e.seq LIMIT 1) n ON true \
-            WHERE e.stream = s.stream AND e.seq > s.after AND e.seq <= s.until AND e.kind <> 7"
+                FROM notices WHERE notices.number = o.notice LIMIT 1) n ON true \
+            WHERE e.stream = s.stream AND e.seq > s.after AND e.seq <= s.until AND e.kind IN (8, 20, 21, 22, 24)"
     };
 }
 
