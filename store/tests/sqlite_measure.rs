@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hallway_protocol::command::TaskOrder;
-use hallway_protocol::{History, TaskId, Visibility};
+use hallway_protocol::{History, StreamId, TaskId, Visibility};
 use hallway_store::conformance::kit::{self, Shared};
 use hallway_store::conformance::task_kit::create_with;
 use hallway_store::conformance::task_lists::{all_for, all_of};
+use hallway_store::conformance::{notes_kit, task_kit};
 use hallway_store::sqlite::{DATABASE_FILE, SqliteStore};
-use hallway_store::{Action, ResolveQuery, TaskQuery};
+use hallway_store::{Action, MissedQuery, PageRequest, ResolveQuery, TaskQuery};
 use tempfile::TempDir;
 
 const ROOMS: usize = 200;
@@ -101,6 +102,55 @@ async fn times_of_the_reads_of_tasks() {
         let query = ResolveQuery::Named { text: text.to_owned(), what: None, room: Some(room.clone()) };
         time(&format!("resolve {text:?}"), async || drop(store.resolve(ann, vec![query.clone()]).await.unwrap())).await;
     }
+    store.close().await;
+}
+
+/// How long it takes to read what somebody missed in 50 rooms: 20 messages and 4 tasks in each, and 100 notices; and pages of events
+/// that show many tasks, or one many times.
+#[tokio::test]
+#[ignore = "a measurement, not a promise"]
+async fn times_of_what_was_missed() {
+    let directory = TempDir::new().unwrap();
+    let store: Shared = Arc::new(SqliteStore::open(directory.path()).unwrap());
+    let users: Vec<_> = (0..10).map(|number| kit::user("u", &number.to_string())).collect();
+    let (ann, bob) = (&users[0], &users[1]);
+    let rooms: Vec<_> = (0..50).map(|number| kit::room("room", &number.to_string())).collect();
+    let mut after = Vec::new();
+    for room in &rooms {
+        kit::channel(&store, ann, room, Visibility::Public, History::All).await;
+        let join = |user| kit::write(user, Action::Join { room: room.clone() });
+        kit::commit(&store, users[1..].iter().map(join).collect()).await;
+        after.push((StreamId::Room(room.clone()), task_kit::head(&store, room).await));
+        let said = (0..20).map(|number| kit::write(bob, kit::send(room, &format!("a message of some words {number}"))));
+        let tasks = (0..4).map(|_| kit::write(bob, create_with(room, TaskId::generate(), &[bob, &users[2]], &[])));
+        assert!(kit::commit(&store, said.chain(tasks).collect()).await.iter().all(Result::is_ok));
+    }
+    let busy = &rooms[7];
+    let id = task_kit::new_task(&store, bob, busy, "busy").await;
+    let begin = task_kit::head(&store, busy).await;
+    let edits =
+        (1..=200).map(|number| kit::write(bob, task_kit::retitle(busy, id, number, &format!("title {number}"))));
+    assert!(kit::commit(&store, edits.collect()).await.iter().all(Result::is_ok));
+    for room in &rooms[..1] {
+        let tasks = (0..200).map(|_| kit::write(bob, create_with(room, TaskId::generate(), &[bob, &users[2]], &[])));
+        assert!(kit::commit(&store, tasks.collect()).await.iter().all(Result::is_ok));
+    }
+    let own = StreamId::User(ann.clone());
+    let head = store.connect(ann).await.unwrap().user.last_seq;
+    for number in 0..100 {
+        notes_kit::tell(&store, bob, ann, notes_kit::notice(&format!("notice {number}"))).await;
+    }
+    after.push((own, head));
+    let query = MissedQuery { after: after[1..].to_vec(), newest: Some(100), events_max: 2_000, bytes_max: 1 << 20 };
+    time("connect with what was missed", async || drop(store.connect_after(ann, query.clone()).await.unwrap())).await;
+    time("connect", async || drop(store.connect(ann).await.unwrap())).await;
+    let page = async |stream: StreamId, after| {
+        let pages = store.pages(vec![PageRequest { stream, after, limit: 200 }]).await.unwrap().pages;
+        assert!(pages[0].events.len() >= 100);
+    };
+    time("page of one task", async || page(StreamId::Room(busy.clone()), begin).await).await;
+    time("page of 200 tasks", async || page(after[0].0.clone(), after[0].1 + 24).await).await;
+    time("page of notices", async || page(after[50].0.clone(), after[50].1).await).await;
     store.close().await;
 }
 

@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::notes;
 use super::tables::{
-    MESSAGE_COLUMN_COUNT, empty_head, find_room, find_stream, from_json, get, get_u64, int, message_columns,
-    message_id, read_message, role_code, role_from, to_json,
+    empty_head, find_room, find_stream, from_json, get, get_u64, int, message_columns, message_id, read_message,
+    role_code, role_from, to_json,
 };
-use super::tasks::{self, comment_columns, task_columns};
+use super::tasks;
 use crate::{Page, PageRequest, StoreError};
 
 /// What `membership.changed` keeps beside the room.
@@ -144,37 +144,42 @@ pub(super) fn page(connection: &Connection, request: &PageRequest) -> Result<Pag
         let mut statement = connection.prepare_cached(concat!(
             "SELECT e.seq, e.kind, e.at_ms, e.object, e.message_seq, e.actor, e.detail, ",
             message_columns!(),
-            ", ",
-            task_columns!(),
-            ", ",
-            comment_columns!(),
-            ", (SELECT o.comment_count FROM tasks o WHERE o.room = c.room AND o.id = c.task)
-             FROM events e
+            " FROM events e
              LEFT JOIN messages m ON e.kind IN (7, 8) AND m.room = e.stream AND m.seq = ifnull(e.message_seq, e.seq)
-             LEFT JOIN tasks t ON t.room = e.stream AND t.id = CASE WHEN e.kind IN (20, 21) THEN e.object END
-             LEFT JOIN task_comments c ON c.room = e.stream AND c.seq = CASE e.kind WHEN 22 THEN e.seq END
              WHERE e.stream = ?1 AND e.seq > ?2 ORDER BY e.seq LIMIT ?3"
         ))?;
         let mut rows = statement.query(params![number, int(request.after), request.limit])?;
-        // The room as it is now, read once where an event of the page shows it.
-        let mut info = None;
+        let mut shown = Shown::default();
         while let Some(row) = rows.next()? {
-            events.push(event(connection, &request.stream, row, &mut info)?);
+            events.push(event(connection, (&request.stream, number), row, &mut shown)?);
         }
     }
     Ok(Page { head, after: request.after, events })
 }
 
-fn event(
-    connection: &Connection,
-    stream: &StreamId,
+/// What events of a page show as it is now, each read once: the room, and tasks.
+#[derive(Default)]
+struct Shown<'a> {
+    room: Option<RoomInfo>,
+    tasks: tasks::Held<'a>,
+}
+
+fn event<'a>(
+    connection: &'a Connection,
+    (stream, number): (&StreamId, i64),
     row: &Row<'_>,
-    info: &mut Option<RoomInfo>,
+    shown: &mut Shown<'a>,
 ) -> Result<Event, StoreError> {
     let (seq, at_ms) = (get_u64(row, 0)?, get_u64(row, 2)?);
     let body = match get::<u16>(row, 1)? {
-        1 => EventBody::RoomCreated(RoomCreated { info: room_now(connection, stream, info)?, by: actor(row)? }),
-        2 => EventBody::RoomUpdated(RoomUpdated { info: room_now(connection, stream, info)?, by: actor(row)? }),
+        1 => EventBody::RoomCreated(RoomCreated {
+            info: room_now(connection, stream, &mut shown.room)?,
+            by: actor(row)?,
+        }),
+        2 => EventBody::RoomUpdated(RoomUpdated {
+            info: room_now(connection, stream, &mut shown.room)?,
+            by: actor(row)?,
+        }),
         3 => EventBody::RoomArchived(RoomArchived { by: actor(row)? }),
         4 => EventBody::MemberJoined(MemberJoined { user: object_user(row)?, role: role(row)?, by: actor(row)? }),
         5 => EventBody::MemberUpdated(MemberUpdated { user: object_user(row)?, role: role(row)?, by: actor(row)? }),
@@ -202,9 +207,9 @@ fn event(
         }
         kind => match act_on_people(kind, row)? {
             Some(body) => body,
-            None => match tasks::event_body(stream, kind, row, TASK_AT)? {
+            None => match tasks::event_body(connection, (stream, number), kind, row, &mut shown.tasks)? {
                 Some(body) => body,
-                None => notes::event_body(connection, (stream, seq, kind), row, 6)?
+                None => notes::event_body(connection, (stream, number), (seq, kind), row, 6)?
                     .ok_or_else(|| StoreError::Corrupt(format!("{stream} has an event of kind {kind} at {seq}")))?,
             },
         },
@@ -243,8 +248,6 @@ fn act_on_people(kind: u16, row: &Row<'_>) -> Result<Option<EventBody>, StoreErr
 
 /// Where a message's columns begin in a page's row.
 const MESSAGE_AT: usize = 7;
-/// Where a task's columns begin, and then a comment's.
-const TASK_AT: usize = MESSAGE_AT + MESSAGE_COLUMN_COUNT;
 
 fn room_now(connection: &Connection, stream: &StreamId, held: &mut Option<RoomInfo>) -> Result<RoomInfo, StoreError> {
     if held.is_none() {

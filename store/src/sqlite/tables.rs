@@ -29,9 +29,6 @@ macro_rules! message_columns {
 }
 pub(super) use message_columns;
 
-/// How many columns `message_columns!` has.
-pub(super) const MESSAGE_COLUMN_COUNT: usize = 13;
-
 /// An unsigned number as a column holds it; numbers beyond its range stand for "the greatest".
 pub(super) fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)

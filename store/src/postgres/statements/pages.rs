@@ -153,21 +153,22 @@ macro_rules! bytes_of_events {
     () => {
         "SELECT m.seq, octet_length(m.text) + coalesce(octet_length(m.meta), 0) AS bytes FROM messages m \
             WHERE m.room = s.room AND m.seq > s.after AND m.seq <= s.until \
-        UNION ALL SELECT e.seq, coalesce(t.bytes, m.bytes, c.bytes, n.bytes, 0) FROM events e \
-            LEFT JOIN LATERAL ( \
-                SELECT octet_length(title) + octet_length(text) + coalesce(octet_length(meta), 0) AS bytes FROM tasks \
-                WHERE e.kind IN (20, 21) AND tasks.room = s.room AND tasks.id = e.message LIMIT 1) t ON true \
-            LEFT JOIN LATERAL ( \
-                SELECT octet_length(text) + coalesce(octet_length(meta), 0) AS bytes FROM messages \
-                WHERE e.kind = 8 AND messages.room = s.room AND messages.id = e.message LIMIT 1) m ON true \
-            LEFT JOIN LATERAL ( \
-                SELECT octet_length(text) AS bytes FROM task_comments \
-                WHERE e.kind = 22 AND task_comments.room = s.room AND task_comments.id = e.message LIMIT 1) c ON true \
-            LEFT JOIN LATERAL ( \
-                SELECT octet_length(title) + coalesce(octet_length(text), 0) + coalesce(octet_length(data), 0) AS bytes \
-                FROM notifications o JOIN notices ON notices.number = o.notice \
-                WHERE e.kind = 24 AND o.user_id = s.user_id AND o.seq = e.seq LIMIT 1) n ON true \
-            WHERE e.stream = s.stream AND e.seq > s.after AND e.seq <= s.until AND e.kind <> 7"
+        UNION ALL SELECT e.seq, coalesce(CASE \
+                WHEN e.kind IN (20, 21) THEN ( \
+                    SELECT octet_length(title) + octet_length(text) + coalesce(octet_length(meta), 0) FROM tasks \
+                    WHERE tasks.room = s.room AND tasks.id = e.message) \
+                WHEN e.kind = 8 THEN ( \
+                    SELECT octet_length(text) + coalesce(octet_length(meta), 0) FROM messages \
+                    WHERE messages.room = s.room AND messages.id = e.message) \
+                WHEN e.kind = 22 THEN ( \
+                    SELECT octet_length(text) FROM task_comments \
+                    WHERE task_comments.room = s.room AND task_comments.id = e.message) \
+                ELSE ( \
+                    SELECT (SELECT octet_length(title) + coalesce(octet_length(text), 0) + coalesce(octet_length(data), 0) \
+                        FROM notices WHERE notices.number = n.notice) \
+                    FROM notifications n WHERE n.user_id = s.user_id AND n.seq = e.seq) \
+                END, 0) FROM events e \
+            WHERE e.stream = s.stream AND e.seq > s.after AND e.seq <= s.until AND e.kind IN (8, 20, 21, 22, 24)"
     };
 }
 

@@ -120,7 +120,8 @@ pub(in crate::sqlite) fn event_detail(body: &EventBody) -> Result<Option<String>
 /// The body of an event of these kinds; `None` for other kinds. The notification is as it is now.
 pub(in crate::sqlite) fn event_body(
     connection: &Connection,
-    (stream, seq, kind): (&StreamId, Seq, u16),
+    (stream, number): (&StreamId, i64),
+    (seq, kind): (Seq, u16),
     row: &Row<'_>,
     detail_at: usize,
 ) -> Result<Option<EventBody>, StoreError> {
@@ -130,7 +131,7 @@ pub(in crate::sqlite) fn event_body(
     let detail: String = get(row, detail_at)?;
     Ok(Some(match kind {
         24 => {
-            let notification = now(connection, stream, seq)?;
+            let notification = now(connection, (stream, number), seq)?;
             EventBody::NotificationCreated(NotificationCreated { notification, unread: from_json(&detail)? })
         }
         25 => {
@@ -149,18 +150,14 @@ pub(in crate::sqlite) fn event_body(
     }))
 }
 
-/// The notification of a user stream's event.
-fn now(connection: &Connection, stream: &StreamId, seq: Seq) -> Result<Notification, StoreError> {
-    let StreamId::User(user) = stream else {
-        return Err(StoreError::Corrupt(format!("{stream} holds a notification at {seq}")));
-    };
+/// The notification of an event of a user's stream, whose number is the user's with its sign turned.
+fn now(connection: &Connection, (stream, number): (&StreamId, i64), seq: Seq) -> Result<Notification, StoreError> {
     let mut statement = connection.prepare_cached(concat!(
         "SELECT ",
         notification_columns!(),
-        " FROM notifications n LEFT JOIN notices x ON x.number = n.notice
-         WHERE n.user = (SELECT number FROM users WHERE id = ?1) AND n.seq = ?2"
+        " FROM notifications n LEFT JOIN notices x ON x.number = n.notice WHERE n.user = ?1 AND n.seq = ?2"
     ))?;
-    let mut rows = statement.query(params![user.as_str(), int(seq)])?;
+    let mut rows = statement.query(params![number.saturating_neg(), int(seq)])?;
     let found = rows.next()?.map(read).transpose()?;
     found.ok_or_else(|| StoreError::Corrupt(format!("{stream} holds no notification for its event {seq}")))
 }

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use hallway_protocol::command::{Candidate, TaskSummary};
 use hallway_protocol::{RoomId, TaskId, UserId};
 
-pub(super) use rows::{bytes, comment_columns, event_body, event_kept, get_task_id, task_columns};
+pub(super) use rows::{Held, bytes, event_body, event_kept, get_task_id};
 pub(super) use write::{At, act};
 
 use super::upkeep::now_ms;

@@ -1,14 +1,16 @@
 //! How tasks and comments stand in columns.
 
+use std::collections::HashMap;
+
 use hallway_protocol::event::{TaskChanged, TaskCommented, TaskCreated, TaskDeleted};
 use hallway_protocol::task::{Comment, Priority, Task, TaskChange, TaskStatus};
 use hallway_protocol::{CommentId, EventBody, Meta, RoomId, Seq, StreamId, TaskId, UserId};
 use rusqlite::types::FromSql;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{CachedStatement, Connection, Row, params};
 use uuid::Uuid;
 
 use crate::StoreError;
-use crate::sqlite::tables::{from_json, get, get_u64, get_u64_option, get_user, uuid};
+use crate::sqlite::tables::{from_json, get, get_u64, get_u64_option, get_user, int, uuid};
 
 /// Columns of a [`Task`], of a table called `t`; without its room.
 macro_rules! task_columns {
@@ -132,17 +134,18 @@ pub(super) fn comments_from_json(text: &str, task: TaskId) -> Result<Vec<Comment
     rows.into_iter().map(comment).collect()
 }
 
+const FIND_TASK: &str = concat!("SELECT ", task_columns!(), " FROM tasks t WHERE t.room = ?1 AND t.id = ?2");
+
 /// A task by its id; a deleted one too.
-pub(super) fn find_task(
-    connection: &Connection,
+pub(super) fn find_task(connection: &Connection, room: (&RoomId, i64), id: TaskId) -> Result<Option<Task>, StoreError> {
+    found_task(&mut connection.prepare_cached(FIND_TASK)?, room, id)
+}
+
+fn found_task(
+    statement: &mut CachedStatement<'_>,
     (room, number): (&RoomId, i64),
     id: TaskId,
 ) -> Result<Option<Task>, StoreError> {
-    let mut statement = connection.prepare_cached(concat!(
-        "SELECT ",
-        task_columns!(),
-        " FROM tasks t WHERE t.room = ?1 AND t.id = ?2"
-    ))?;
     let mut rows = statement.query(params![number, bytes(id)])?;
     rows.next()?.map(|row| read_task(row, 0, room.clone())).transpose()
 }
@@ -165,34 +168,75 @@ pub(in crate::sqlite) fn event_kept(body: &EventBody) -> Option<Kept<'_>> {
     })
 }
 
+/// The tasks that a page has shown so far: each is read once, however many of its events show it.
+#[derive(Default)]
+pub(in crate::sqlite) struct Held<'a> {
+    tasks: HashMap<[u8; 16], Task>,
+    statement: Option<CachedStatement<'a>>,
+}
+
+impl<'a> Held<'a> {
+    /// The task that an event is about.
+    fn now(
+        &mut self,
+        connection: &'a Connection,
+        (stream, number): (&StreamId, i64),
+        row: &Row<'_>,
+    ) -> Result<Task, StoreError> {
+        let id: [u8; 16] = get(row, 3)?;
+        if let Some(task) = self.tasks.get(&id) {
+            return Ok(task.clone());
+        }
+        let lacks = || StoreError::Corrupt(format!("{stream} holds an event about no task"));
+        let room = stream.room().ok_or_else(lacks)?;
+        let statement = match &mut self.statement {
+            Some(statement) => statement,
+            none => none.insert(connection.prepare_cached(FIND_TASK)?),
+        };
+        let task = found_task(statement, (room, number), TaskId::from_uuid(uuid(&id)?)?)?.ok_or_else(lacks)?;
+        self.tasks.insert(id, task.clone());
+        Ok(task)
+    }
+}
+
 /// An event about a task, with the task or comment as it is now; `None` for a kind that is none of them. The columns of the event
-/// are those of a page; those of the task begin at `from`, those of the comment follow, and then how many there are.
-pub(in crate::sqlite) fn event_body(
-    stream: &StreamId,
+/// are those of a page; the stream comes with its number.
+pub(in crate::sqlite) fn event_body<'a>(
+    connection: &'a Connection,
+    stream: (&StreamId, i64),
     kind: u16,
     row: &Row<'_>,
-    from: usize,
+    held: &mut Held<'a>,
 ) -> Result<Option<EventBody>, StoreError> {
     let by = || get_user(row, 5);
-    let task = || {
-        let room = stream.room().ok_or_else(|| StoreError::Corrupt(format!("{stream} has a task")))?;
-        read_task(row, from, room.clone())
-    };
     Ok(Some(match kind {
-        20 => EventBody::TaskCreated(TaskCreated { task: task()? }),
+        20 => EventBody::TaskCreated(TaskCreated { task: held.now(connection, stream, row)? }),
         21 => {
             let change = TaskChange::from(get::<String>(row, 6)?);
-            EventBody::TaskChanged(TaskChanged { task: task()?, change, by: by()? })
+            EventBody::TaskChanged(TaskChanged { task: held.now(connection, stream, row)?, change, by: by()? })
         }
-        22 => {
-            let comment = read_comment(row, from + TASK_COLUMN_COUNT)?;
-            let comment_count = get(row, from + TASK_COLUMN_COUNT + COMMENT_COLUMN_COUNT)?;
-            EventBody::TaskCommented(TaskCommented { comment, comment_count })
-        }
+        22 => EventBody::TaskCommented(comment_now(connection, stream, get_u64(row, 0)?)?),
         23 => {
             let version = from_json(&get::<String>(row, 6)?)?;
             EventBody::TaskDeleted(TaskDeleted { id: get_task_id(row, 3)?, version, by: by()? })
         }
         _ => return Ok(None),
     }))
+}
+
+fn comment_now(
+    connection: &Connection,
+    (stream, number): (&StreamId, i64),
+    seq: Seq,
+) -> Result<TaskCommented, StoreError> {
+    let mut statement = connection.prepare_cached(concat!(
+        "SELECT ",
+        comment_columns!(),
+        ", (SELECT o.comment_count FROM tasks o WHERE o.room = c.room AND o.id = c.task)
+         FROM task_comments c WHERE c.room = ?1 AND c.seq = ?2"
+    ))?;
+    let mut rows = statement.query(params![number, int(seq)])?;
+    let lacks = || StoreError::Corrupt(format!("{stream} holds no comment for its event {seq}"));
+    let row = rows.next()?.ok_or_else(lacks)?;
+    Ok(TaskCommented { comment: read_comment(row, 0)?, comment_count: get(row, COMMENT_COLUMN_COUNT)? })
 }
