@@ -192,7 +192,7 @@ impl Lane {
             advance_cursor(stream, &self.followers, attach.cursor);
         }
         let present = self.followers[slot as usize].as_ref().and_then(|follower| follower.place(stream_slot));
-        if present.is_some_and(|place| stream.pairs[place].joined_seq == attach.joined_seq && !attach.again) {
+        if present.is_some_and(|place| stream.pairs[place].joined_seq() == attach.joined_seq && !attach.again) {
             return self.left(&attach.stream);
         }
         let Some(follower) = self.followers[slot as usize].as_mut() else { return };
