@@ -233,6 +233,7 @@ impl Hub {
             }
             *present = epoch.clone();
         }
+        self.shared.people.forget_rooms();
         for owner in &self.shared.owners.inboxes {
             owner.push(OwnerMessage::Clear);
         }

@@ -5,6 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+/// An empty queue keeps room for so many entries. What a crowd that comes at once needed beyond that is given back.
+const KEPT_ENTRIES: usize = 256;
+
 /// Many writers, one reader. `push` is for what must never be refused (orders whose number is bounded elsewhere), `offer`
 /// for what can be read again from the log, `send` for writers that may wait.
 #[derive(Debug)]
@@ -128,6 +131,9 @@ impl<T> Inbox<T> {
             let count = queue.entries.len().min(most);
             into.extend(queue.entries.drain(..count));
             queue.woken = !queue.entries.is_empty();
+            if queue.entries.is_empty() && queue.entries.capacity() > KEPT_ENTRIES {
+                queue.entries.shrink_to(KEPT_ENTRIES);
+            }
             (count, queue.entries.len())
         };
         if left > 0 {
@@ -138,5 +144,21 @@ impl<T> Inbox<T> {
             self.drained.notify_waiters();
         }
         count > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_queue_gives_back_what_a_crowd_needed() {
+        let inbox = Inbox::new(u64::MAX);
+        (0..100 * KEPT_ENTRIES).for_each(|entry| inbox.push(entry));
+        let mut taken = Vec::new();
+        while inbox.take(&mut taken, 1000) {}
+        assert_eq!(taken, (0..100 * KEPT_ENTRIES).collect::<Vec<_>>());
+        let kept = inbox.queue().entries.capacity();
+        assert!(kept <= 2 * KEPT_ENTRIES, "room for {kept} entries");
     }
 }

@@ -26,18 +26,17 @@ pub struct Membership {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MuteHeard(u8);
 
-/// What was heard last of a person in a room: 16 bytes for each membership on the node.
+/// What was heard last of a person in a room: 8 bytes for each membership on the node.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     room: RoomKey,
+    /// Which user-stream event said so, counted from [`Rooms::as_of`]; of two, the greater holds. Mutes are told in the order
+    /// of the stream and have no number here.
+    later: u16,
     /// `None`: no member any more. Remembered, because what was so before may still be heard afterwards.
     role: Option<Role>,
-    muted: bool,
-    /// How often something was heard of a mute, modulo 256.
-    mutes_heard: u8,
-    /// Number of the user-stream event that said so; of two, the greater holds. Mutes are told in the order of the stream and
-    /// have no number here.
-    version: Seq,
+    /// How often something was heard of a mute, modulo 128; the last bit says whether it holds.
+    mutes: u8,
 }
 
 #[derive(Default)]
@@ -46,9 +45,14 @@ struct Person {
     rooms: Rooms,
 }
 
-/// The memberships of one person, in the order of their keys. Each holds its room's key.
+/// The memberships of one person.
 #[derive(Default)]
-struct Rooms(Vec<Known>);
+struct Rooms {
+    /// What is told of the time up to this event of the user's stream is no news.
+    as_of: Seq,
+    /// In the order of their keys. Each holds its room's key.
+    known: Box<[Known]>,
+}
 
 /// `user → connections and rooms`. Guards never leave this file. The keys are locked last, and under the guard of the person
 /// whose key is looked at: what a person holds keeps its meaning while one looks.
@@ -58,57 +62,71 @@ pub(super) struct People {
     keys: RwLock<RoomKeys>,
 }
 
+impl Known {
+    fn is_muted(self) -> bool {
+        self.mutes & 1 == 1
+    }
+
+    fn hear_mute(&mut self, muted: bool) {
+        self.mutes = (self.mutes & !1).wrapping_add(2) | u8::from(muted);
+    }
+}
+
 impl Rooms {
     fn find(&self, room: RoomKey) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&room, |known| known.room)
+        self.known.binary_search_by_key(&room, |known| known.room)
     }
 
     /// Takes a whole snapshot; what is newer than it stays.
     fn replace(&mut self, rooms: &[MyRoom], muted: &[RoomId], version: Seq, keys: &mut RoomKeys) {
+        let Some(passed) = version.checked_sub(self.as_of) else { return };
         let mut known: Vec<Known> = Vec::with_capacity(rooms.len());
         known.extend(rooms.iter().map(|room| Known {
             room: keys.hold(&room.info.room),
+            later: 0,
             role: Some(room.role),
-            muted: muted.contains(&room.info.room),
-            mutes_heard: 0,
-            version,
+            mutes: u8::from(muted.contains(&room.info.room)),
         }));
         known.sort_unstable_by_key(|known| known.room);
-        let old = std::mem::replace(&mut self.0, known);
-        for old in old {
-            if old.version <= version {
-                keys.release(old.room);
-                continue;
-            }
-            match self.find(old.room) {
+        for old in std::mem::take(&mut self.known) {
+            let later = later_by(old.later, passed);
+            match known.binary_search_by_key(&old.room, |known| known.room) {
+                _ if later == 0 => keys.release(old.room),
                 Ok(index) => {
                     keys.release(old.room);
-                    self.0[index] = old;
+                    known[index] = Known { later, ..old };
                 }
-                Err(index) => self.0.insert(index, old),
+                Err(index) => known.insert(index, Known { later, ..old }),
             }
         }
+        self.as_of = version;
+        self.known = known.into_boxed_slice();
     }
 
     /// Takes one change.
     fn change(&mut self, change: &MembershipChanged, version: Seq, keys: &mut RoomKeys) {
+        if version <= self.as_of {
+            return;
+        }
+        let later = self.later(version);
         let room = keys.hold(&change.room);
-        let mut known = Known { room, role: change.role, muted: false, mutes_heard: 0, version };
+        let mut known = Known { room, later, role: change.role, mutes: 0 };
         match self.find(room) {
             Ok(index) => {
                 // It is held already.
                 keys.release(room);
-                let old = self.0[index];
-                if old.version < version {
-                    known.muted = old.muted && change.role.is_some();
-                    known.mutes_heard = old.mutes_heard;
-                    self.0[index] = known;
+                let old = self.known[index];
+                if old.later < later {
+                    known.mutes = if change.role.is_some() { old.mutes } else { old.mutes & !1 };
+                    self.known[index] = known;
                 }
             }
             Err(index) => {
                 // One at a time they come seldom: no more room than that.
-                self.0.reserve_exact(1);
-                self.0.insert(index, known);
+                let mut all = std::mem::take(&mut self.known).into_vec();
+                all.reserve_exact(1);
+                all.insert(index, known);
+                self.known = all.into_boxed_slice();
             }
         }
         if change.role.is_none() {
@@ -116,22 +134,44 @@ impl Rooms {
         }
     }
 
+    /// A version, counted from `as_of`. That moves on where the distance does not fit: what was told so many events ago is
+    /// as good as a snapshot of then.
+    fn later(&mut self, version: Seq) -> u16 {
+        let distance = version.saturating_sub(self.as_of);
+        if let Ok(later) = u16::try_from(distance) {
+            return later;
+        }
+        let later = u16::MAX / 2;
+        let passed = distance - Seq::from(later);
+        self.as_of += passed;
+        for known in &mut self.known {
+            known.later = later_by(known.later, passed);
+        }
+        later
+    }
+
     /// Takes the beginning or the end of a mute.
     fn mute(&mut self, room: RoomKey, muted: bool) {
-        let Ok(index) = self.find(room) else { return };
-        let known = &mut self.0[index];
-        known.muted = muted;
-        known.mutes_heard = known.mutes_heard.wrapping_add(1);
+        if let Ok(index) = self.find(room) {
+            self.known[index].hear_mute(muted);
+        }
     }
 
     fn forget_old_removals(&mut self, keys: &mut RoomKeys) {
-        let removals = || self.0.iter().enumerate().filter(|(_, known)| known.role.is_none());
+        let removals = || self.known.iter().enumerate().filter(|(_, known)| known.role.is_none());
         if removals().count() > REMOVALS_MAX
-            && let Some((oldest, _)) = removals().min_by_key(|(_, known)| known.version)
+            && let Some((oldest, _)) = removals().min_by_key(|(_, known)| known.later)
         {
-            keys.release(self.0.remove(oldest).room);
+            let mut all = std::mem::take(&mut self.known).into_vec();
+            keys.release(all.remove(oldest).room);
+            self.known = all.into_boxed_slice();
         }
     }
+}
+
+/// How much later something is than what has passed meanwhile; 0 when it is not.
+fn later_by(later: u16, passed: Seq) -> u16 {
+    u16::try_from(passed).map_or(0, |passed| later.saturating_sub(passed))
 }
 
 impl People {
@@ -153,7 +193,7 @@ impl People {
         }
         if let Some((_, person)) = self.map.remove_if(user, |_, person| person.connections.is_empty()) {
             let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-            person.rooms.0.iter().for_each(|known| keys.release(known.room));
+            person.rooms.known.iter().for_each(|known| keys.release(known.room));
         }
     }
 
@@ -183,7 +223,7 @@ impl People {
         };
         let mut members = Vec::new();
         for person in &self.map {
-            let known = person.rooms.0.iter().filter(|known| known.role.is_some());
+            let known = person.rooms.known.iter().filter(|known| known.role.is_some());
             let found = known.filter_map(|known| index_of.get(&known.room));
             members.extend(found.map(|index| (*index, person.key().clone())));
         }
@@ -204,8 +244,8 @@ impl People {
     pub(super) fn membership(&self, user: &UserId, room: &RoomId) -> Option<Membership> {
         let person = self.map.get(user)?;
         let key = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(room)?;
-        let known = person.rooms.0[person.rooms.find(key).ok()?];
-        let mute = known.muted.then_some(MuteHeard(known.mutes_heard));
+        let known = person.rooms.known[person.rooms.find(key).ok()?];
+        let mute = known.is_muted().then_some(MuteHeard(known.mutes));
         known.role.map(|role| Membership { role, mute })
     }
 
@@ -221,7 +261,7 @@ impl People {
         let Some(mut person) = self.map.get_mut(user) else { return };
         let Some(key) = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(room) else { return };
         if let Ok(index) = person.rooms.find(key)
-            && person.rooms.0[index].mutes_heard == heard.0
+            && person.rooms.known[index].mutes == heard.0
         {
             person.rooms.mute(key, false);
         }
@@ -232,6 +272,15 @@ impl People {
         let Some(mut person) = self.map.get_mut(user) else { return };
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         person.rooms.replace(rooms, muted, version, &mut keys);
+    }
+
+    /// The store began another life: what is known of memberships belongs to the one before, and so do its numbers.
+    pub(super) fn forget_rooms(&self) {
+        for mut person in self.map.iter_mut() {
+            let rooms = std::mem::take(&mut person.rooms);
+            let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+            rooms.known.iter().for_each(|known| keys.release(known.room));
+        }
     }
 
     /// Takes one change, as the user's stream tells it.

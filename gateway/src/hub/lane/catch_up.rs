@@ -28,7 +28,7 @@ impl Lane {
             }
             return;
         }
-        let joined_seq = pair.joined_seq;
+        let joined_seq = pair.joined_seq();
         if let Some(reset) = page.reset {
             if page.member_since != Some(joined_seq) && !page.ends_later {
                 // Its end is no longer in the log. Whoever came back is attached anew.

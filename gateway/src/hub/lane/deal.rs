@@ -334,7 +334,7 @@ impl OneByOne<'_> {
         due.parts.push(Part { stream: self.to.0, first, frames: 1 });
         if let Some(event) = item.stored()
             && event.removed_user() == Some(&self.follower.connection.user)
-            && event.seq() > self.pair.joined_seq
+            && event.seq() > self.pair.joined_seq()
         {
             self.pair.end();
             due.ending = true;

@@ -195,7 +195,7 @@ impl Lane {
             advance_cursor(stream, &self.followers, attach.cursor);
         }
         let present = self.followers[slot as usize].as_ref().and_then(|follower| follower.place(stream_slot));
-        let present_since = present.map(|place| stream.pairs[place].joined_seq);
+        let present_since = present.map(|place| stream.pairs[place].joined_seq());
         if present_since == Some(attach.joined_seq) && !attach.again {
             return self.left(&attach.stream);
         }

@@ -15,95 +15,136 @@ pub(super) enum Step {
     FellBehind,
 }
 
-/// The connection (by its slot in the lane) in a stream.
+/// The greatest number that a pair can hold: with ten thousand events a second a stream reaches it in two hundred years.
+const SEQ_MAX: Seq = BEHIND - 1;
+/// It must be served from the ring or the log.
+const BEHIND: u64 = 1 << 46;
+/// Its person's removal was handed over; nothing after it is theirs.
+const ENDED: u64 = 1 << 47;
+
+/// The lower six bytes of a number. There is one of these for each room of each connection, so two bytes count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct SixBytes([u8; 6]);
+
+impl SixBytes {
+    fn new(value: u64) -> Self {
+        let [a, b, c, d, e, f, ..] = value.to_le_bytes();
+        Self([a, b, c, d, e, f])
+    }
+
+    fn get(self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+    }
+}
+
+/// The connection (by its slot in the lane) in a stream: 16 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pair {
     pub slot: u32,
-    behind: bool,
-    /// Its person's removal was handed over; nothing after it is theirs.
-    ended: bool,
-    next: Seq,
-    /// The event that began this membership: only removals after it end the pair.
-    pub joined_seq: Seq,
+    /// The next number, and above it [`BEHIND`] and [`ENDED`]: as it is, it equals the number of an event only where the pair
+    /// is neither.
+    state: SixBytes,
+    joined_seq: SixBytes,
 }
 
 impl Pair {
     /// A pair that wants `next` first; Behind when the lane's cursor is already there or beyond.
     pub(super) fn new(slot: u32, next: Seq, joined_seq: Seq, cursor: Seq) -> Self {
-        Self { slot, behind: next <= cursor, ended: false, next, joined_seq }
+        let behind = if next <= cursor { BEHIND } else { 0 };
+        Self {
+            slot,
+            state: SixBytes::new(next.min(SEQ_MAX) | behind),
+            joined_seq: SixBytes::new(joined_seq.min(SEQ_MAX)),
+        }
+    }
+
+    fn has(&self, flag: u64) -> bool {
+        self.state.get() & flag != 0
+    }
+
+    fn set(&mut self, next: Seq, flags: u64) {
+        self.state = SixBytes::new(next.min(SEQ_MAX) | flags);
+    }
+
+    fn flags(&self) -> u64 {
+        self.state.get() & (BEHIND | ENDED)
     }
 
     /// The next number that it wants.
     pub(super) fn next(&self) -> Seq {
-        self.next
+        self.state.get() & SEQ_MAX
+    }
+
+    /// The event that began this membership: only removals after it end the pair.
+    pub(super) fn joined_seq(&self) -> Seq {
+        self.joined_seq.get()
     }
 
     /// Whether it must be served from the ring or the log.
     pub(super) fn is_behind(&self) -> bool {
-        self.behind
+        self.has(BEHIND)
     }
 
     /// A live event.
     pub(super) fn live(&mut self, seq: Seq) -> Step {
-        if self.behind || self.ended || seq < self.next {
+        if self.flags() != 0 || seq < self.next() {
             return Step::Skip;
         }
-        if seq == self.next {
-            self.next += 1;
+        if seq == self.next() {
+            self.set(seq + 1, 0);
             return Step::Send;
         }
-        self.behind = true;
+        self.set(self.next(), BEHIND);
         Step::FellBehind
     }
 
     /// Everything in a row of so many events that begins with `first` (none at all: what is not stored and comes before
     /// `first`). Whether the pair sends all of it as it is; otherwise nothing has changed.
     pub(super) fn live_run(&mut self, first: Seq, count: u64) -> bool {
-        if self.behind || self.ended || self.next != first {
-            return false;
+        let sends = self.state.get() == first;
+        if sends {
+            self.set(first + count, 0);
         }
-        self.next += count;
-        true
+        sends
     }
 
     /// An event from the ring or the log.
     pub(super) fn serve(&mut self, seq: Seq) -> Step {
-        if self.ended || seq != self.next {
+        if self.has_ended() || seq != self.next() {
             return Step::Skip;
         }
-        self.next += 1;
+        self.set(seq + 1, self.flags());
         Step::Send
     }
 
     /// The lane's cursor moved (or events were served): whether the pair is Behind and must be served now.
     pub(super) fn settle(&mut self, cursor: Seq) -> bool {
-        self.behind = !self.ended && self.next <= cursor;
-        self.behind
+        let behind = !self.has_ended() && self.next() <= cursor;
+        self.set(self.next(), (self.flags() & ENDED) | if behind { BEHIND } else { 0 });
+        behind
     }
 
     /// An event that was handed over did not fit into the backlog. Whether the pair was Live until now.
     pub(super) fn unfit(&mut self, seq: Seq) -> bool {
-        let was_live = !self.behind;
-        self.behind = true;
-        self.ended = false;
-        self.next = self.next.min(seq);
+        let was_live = !self.is_behind();
+        self.set(self.next().min(seq), BEHIND);
         was_live
     }
 
     /// The removal of its person was handed over.
     pub(super) fn end(&mut self) {
-        self.ended = true;
-        self.behind = false;
+        self.set(self.next(), ENDED);
     }
 
     /// Whether the removal of its person was handed over.
     pub(super) fn has_ended(&self) -> bool {
-        self.ended
+        self.has(ENDED)
     }
 
     /// The log no longer has what comes next: go on at `next`.
     pub(super) fn skip_to(&mut self, next: Seq) {
-        self.next = self.next.max(next);
+        self.set(self.next().max(next), self.flags());
     }
 }
 

@@ -77,6 +77,10 @@ impl Follower {
 
     /// A sync began. Beyond a bound it ends together with the one before it.
     pub(super) fn watch(&mut self, epoch: Epoch, targets: HashMap<StreamId, Seq>, begun: Instant) {
+        if self.seats.is_empty() {
+            // Those that are about to come: one piece of memory, as large as it must be.
+            self.seats.reserve_exact(targets.len());
+        }
         let streams: Vec<StreamId> = targets.keys().cloned().collect();
         let targets = targets.into_iter().map(|(stream, seq)| (stream, Target { seq, attached: false }));
         if self.watches.len() >= WATCHES_MAX

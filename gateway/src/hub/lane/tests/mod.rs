@@ -80,8 +80,8 @@ impl Wire for Socket {
 }
 
 #[test]
-fn a_further_room_of_a_connection_costs_its_lane_32_bytes() {
-    assert_eq!(size_of::<super::pairs::Pair>() + size_of::<super::tables::Seat>(), 32);
+fn a_further_room_of_a_connection_costs_its_lane_24_bytes() {
+    assert_eq!(size_of::<super::pairs::Pair>() + size_of::<super::tables::Seat>(), 24);
     // A connection without rooms, apart from what others need of it too.
     assert_eq!(size_of::<Option<super::tables::Follower>>(), 88);
 }
