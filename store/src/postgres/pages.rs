@@ -124,7 +124,13 @@ pub(super) fn read<'a>(rows: &[Row], stream: impl Fn(usize) -> Option<&'a Stream
         }
     }
     // Messages came in their order, and so did the others.
-    places.values_mut().for_each(|place| place.page.events.sort_by_key(|event| event.seq));
+    for Place { page, .. } in places.values_mut() {
+        page.events.sort_by_key(|event| event.seq);
+        // A message that is missing leaves no other trace.
+        if let Some(pair) = page.events.windows(2).find(|pair| pair[1].seq != pair[0].seq + 1) {
+            return Err(corrupt(format!("{} lacks what follows {}", page.head.stream, pair[0].seq)));
+        }
+    }
     Ok(Answer { own: own.ok_or_else(|| corrupt("the store has no epoch"))?, rooms, places })
 }
 

@@ -75,17 +75,17 @@ macro_rules! rows_of_events {
             // Comments with their events.
             "UNION ALL SELECT 6, o.place, o.seq, o.at_ms, c.id, c.sender, c.text, NULL, t.comment_count, NULL, c.at_ms, NULL, c.task, \
                 c.mentions, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL \
-            FROM others o CROSS JOIN LATERAL ( \
-                SELECT * FROM task_comments WHERE task_comments.room = o.room AND task_comments.id = o.message LIMIT 1) c \
-            CROSS JOIN LATERAL (SELECT * FROM tasks WHERE tasks.room = o.room AND tasks.id = c.task LIMIT 1) t \
+            FROM others o LEFT JOIN LATERAL ( \
+                SELECT * FROM task_comments WHERE task_comments.room = o.room AND task_comments.id = o.message LIMIT 1) c ON true \
+            LEFT JOIN LATERAL (SELECT * FROM tasks WHERE tasks.room = o.room AND tasks.id = c.task LIMIT 1) t ON true \
             WHERE o.kind = 22 ",
             // Notifications with their events, whose detail is extra; whether each is urgent, silent, read, acknowledged is in numbers.
             "UNION ALL SELECT 7, o.place, o.seq, o.at_ms, n.id, n.by_user, t.text, t.data, NULL, NULL, n.at_ms, NULL, n.message, \
                 ARRAY[n.kind], o.detail::text, t.title, NULL, NULL, n.acknowledge_by_ms, ARRAY[n.task, n.comment], n.room, \
                 ARRAY[n.urgent::integer, n.silent::integer, (n.read_at_ms IS NOT NULL)::integer, \
                     (n.acknowledged_at_ms IS NOT NULL)::integer]::bigint[] \
-            FROM others o CROSS JOIN LATERAL ( \
-                SELECT * FROM notifications WHERE notifications.user_id = o.user_id AND notifications.seq = o.seq LIMIT 1) n \
+            FROM others o LEFT JOIN LATERAL ( \
+                SELECT * FROM notifications WHERE notifications.user_id = o.user_id AND notifications.seq = o.seq LIMIT 1) n ON true \
             LEFT JOIN LATERAL (SELECT * FROM notices WHERE notices.number = n.notice LIMIT 1) t ON true \
             WHERE o.kind = 24 ",
             // The room, where an event shows it.
