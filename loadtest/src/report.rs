@@ -89,7 +89,10 @@ fn share_done(context: &Context, began: Instant) -> f64 {
 /// Judges, prints the summary and writes the JSON file.
 pub(crate) fn conclude(context: &Context, scenario: &Value) -> Result<Outcome, std::io::Error> {
     progress::clear();
-    let verdict = context.ledger.judge();
+    let mut verdict = context.ledger.judge();
+    if context.settings.scenario == Scenario::Tasks && verdict.counts.task_changes == 0 {
+        verdict.invalid.get_or_insert_with(|| "no change of a task was committed".to_owned());
+    }
     let metrics = &context.metrics;
     println!();
     println!("{:<10} {:>9} {}", "metric", "count", Stat::ALL.map(|stat| format!("{stat:>10}")).join(" "));

@@ -72,6 +72,20 @@ async fn a_broken_promise_is_5() {
     assert_eq!(code(&loadtest(&node, &CHAT).await), 5);
 }
 
+/// The node in memory refuses everything about tasks: messages alone prove nothing about them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_tasks_in_which_none_was_changed_is_6() {
+    let node = start(Misbehaviour::None).await;
+    let report = tempfile::NamedTempFile::new().unwrap();
+    let output =
+        loadtest(&node, &[&["tasks"], &CHAT[1..], &["--json", report.path().to_str().unwrap()]].concat()).await;
+    assert_eq!(code(&output), 6);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("no change of a task was committed"));
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(report.path()).unwrap()).unwrap();
+    assert_eq!((&report["outcome"], &report["scenario"]["task_changes"]), (&"invalid".into(), &0.into()));
+    assert!(report["ledger"]["counts"]["acknowledged"].as_u64().is_some_and(|count| count > 0), "messages were taken");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_not_there_is_1() {
     let node = start(Misbehaviour::None).await;

@@ -181,8 +181,8 @@ pub struct NewJob {
 pub struct JobClaim {
     pub limit: u32,
     pub lease_ms: u64,
-    /// Targets whose jobs are left alone.
-    pub without: Vec<String>,
+    /// The targets that the claimer delivers to; jobs of all others are left alone.
+    pub targets: Vec<String>,
 }
 
 /// A claimed job.

@@ -56,27 +56,25 @@ impl Pump {
     pub(super) fn claims(&self, now: Instant) -> Vec<JobClaim> {
         let mut free = self.places_max.saturating_sub(self.under_way());
         let mut claims = Vec::new();
-        let mut without = Vec::new();
+        let mut open = Vec::new();
         let mut least_room = u32::MAX;
-        let claim = |limit, without| JobClaim { limit, lease_ms: self.lease_ms, without };
+        let claim = |limit, targets| JobClaim { limit, lease_ms: self.lease_ms, targets };
         for (name, lane) in &self.targets {
             let room = self.places_of_one().saturating_sub(lane.under_way);
             match lane.breaker.admits(now) {
                 Admitted::Any if room > 0 => {
                     least_room = least_room.min(room);
-                    continue;
+                    open.push(name.clone());
                 }
                 Admitted::One if free > 0 => {
                     free -= 1;
-                    let others = self.targets.keys().filter(|other| *other != name).cloned();
-                    claims.push(claim(1, others.collect()));
+                    claims.push(claim(1, vec![name.clone()]));
                 }
                 _ => {}
             }
-            without.push(name.clone());
         }
-        if without.len() < self.targets.len() && free > 0 {
-            claims.push(claim(free.min(least_room), without));
+        if !open.is_empty() && free > 0 {
+            claims.push(claim(free.min(least_room), open));
         }
         claims
     }
@@ -131,11 +129,11 @@ mod tests {
             pump.ended("push", Blame::Fails, now);
         }
         let claims = pump.claims(now);
-        assert_eq!(claims, [JobClaim { limit: 9, lease_ms: 1_000, without: vec!["push".to_owned()] }]);
+        assert_eq!(claims, [JobClaim { limit: 9, lease_ms: 1_000, targets: vec!["mail".to_owned()] }]);
         let later = now + RULES.rest;
         let claims = pump.claims(later);
-        assert_eq!((claims[0].limit, &claims[0].without), (1, &vec!["mail".to_owned()]));
-        assert_eq!((claims[1].limit, &claims[1].without), (9, &vec!["push".to_owned()]));
+        assert_eq!((claims[0].limit, &claims[0].targets), (1, &vec!["push".to_owned()]));
+        assert_eq!((claims[1].limit, &claims[1].targets), (9, &vec!["mail".to_owned()]));
         pump.begun("push", later);
         assert_eq!(pump.claims(later).len(), 1, "one at a time");
         assert_eq!(pump.resting(), 1);
@@ -149,7 +147,7 @@ mod tests {
         let mut pump = pump(&["mail", "push"], 3);
         pump.begun("push", now);
         pump.begun("push", now);
-        assert_eq!(pump.claims(now), [JobClaim { limit: 1, lease_ms: 1_000, without: vec!["push".to_owned()] }]);
+        assert_eq!(pump.claims(now), [JobClaim { limit: 1, lease_ms: 1_000, targets: vec!["mail".to_owned()] }]);
     }
 
     proptest! {

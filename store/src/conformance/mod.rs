@@ -141,7 +141,7 @@ macro_rules! store_notifications_suite {
             task_notes: a_due_time_is_told_once_to_whoever_has_to_do_with_it,
             task_notes: due_times_are_told_once_however_many_ask,
             outbox: jobs_are_claimed_by_priority_then_by_age_and_only_once,
-            outbox: jobs_of_targets_that_are_left_out_wait,
+            outbox: jobs_of_targets_that_the_claimer_does_not_have_wait,
             outbox: claimers_at_the_same_time_never_get_the_same_job,
             outbox: a_dead_claimers_job_is_taken_over_and_its_late_word_does_not_count,
             outbox: a_job_is_never_tried_more_often_than_it_may_be,

@@ -171,8 +171,11 @@ pub fn job(target: &str, priority: u8, body: &str) -> NewJob {
     }
 }
 
+/// The targets of all cases.
+const TARGETS: [&str; 9] = ["a", "b", "broken", "c", "claimed", "dead", "done", "fine", "waits"];
+
 /// Of whatever is ready, with a lease that ends when the test does.
 #[must_use]
 pub fn claim(limit: u32) -> JobClaim {
-    JobClaim { limit, lease_ms: 600_000, without: Vec::new() }
+    JobClaim { limit, lease_ms: 600_000, targets: TARGETS.map(str::to_owned).to_vec() }
 }

@@ -47,12 +47,14 @@ pub async fn jobs_are_claimed_by_priority_then_by_age_and_only_once(store: Share
     assert!(store.claim_jobs(claim(10)).await.unwrap().is_empty(), "all are leased");
 }
 
-pub async fn jobs_of_targets_that_are_left_out_wait(store: Shared) {
+pub async fn jobs_of_targets_that_the_claimer_does_not_have_wait(store: Shared) {
     put(&store, vec![job("broken", 2, "x"), job("fine", 1, "y")]).await;
-    let without = JobClaim { without: vec!["broken".to_owned()], ..claim(10) };
-    assert_eq!(bodies(&store.claim_jobs(without.clone()).await.unwrap()), ["y"]);
-    assert!(store.claim_jobs(without).await.unwrap().is_empty());
-    assert_eq!(bodies(&store.claim_jobs(claim(10)).await.unwrap()), ["x"]);
+    let fine = JobClaim { targets: vec!["fine".to_owned(), "of which there is nothing".to_owned()], ..claim(10) };
+    assert_eq!(bodies(&store.claim_jobs(fine.clone()).await.unwrap()), ["y"]);
+    assert!(store.claim_jobs(fine).await.unwrap().is_empty());
+    assert!(store.claim_jobs(JobClaim { targets: Vec::new(), ..claim(10) }).await.unwrap().is_empty());
+    let jobs = store.claim_jobs(claim(10)).await.unwrap();
+    assert_eq!((bodies(&jobs), jobs[0].attempt), (vec!["x"], 1), "it waited with all its attempts");
 }
 
 pub async fn claimers_at_the_same_time_never_get_the_same_job(store: Shared) {

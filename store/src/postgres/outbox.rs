@@ -13,7 +13,7 @@ use crate::{DeadJobsPage, Job, JobClaim, JobOutcome, JobResult, StoreError};
 const DROPPED_PER_STEP: i64 = 1_000;
 
 pub(super) async fn claim_jobs(connections: &Connections, claim: JobClaim) -> Result<Vec<Job>, StoreError> {
-    let parameters: [&(dyn ToSql + Sync); 3] = [&i64::from(claim.limit), &signed(claim.lease_ms), &claim.without];
+    let parameters: [&(dyn ToSql + Sync); 3] = [&i64::from(claim.limit), &signed(claim.lease_ms), &claim.targets];
     let rows = connections.run(Kind::Write, statements::CLAIM_JOBS, &parameters).await?;
     let count = |number: i32| u32::try_from(number).map_err(corrupt);
     let jobs = rows.iter().map(|row| {

@@ -78,7 +78,7 @@ fn claim(connection: &Connection, now_ms: u64, what: &JobClaim) -> Result<Vec<Jo
     // Of one priority, those that wait longest, whatever their target.
     for same in queues.chunk_by(|(one, _), (other, _)| one == other) {
         let mut ready: Vec<(u64, u64)> = Vec::new();
-        for (priority, target) in same.iter().filter(|(_, target)| !what.without.contains(target)) {
+        for (priority, target) in same.iter().filter(|(_, target)| what.targets.contains(target)) {
             ready.extend(ready_of(connection, now_ms, (*priority, target), limit - jobs.len())?);
         }
         ready.sort_unstable();

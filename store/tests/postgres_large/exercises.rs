@@ -267,7 +267,7 @@ fn job(attempts_max: u32) -> NewJob {
 }
 
 async fn claim(store: &PostgresStore) -> Vec<hallway_store::Job> {
-    store.claim_jobs(JobClaim { limit: 10, lease_ms: 60_000, without: Vec::new() }).await.unwrap()
+    store.claim_jobs(JobClaim { limit: 10, lease_ms: 60_000, targets: vec!["app".to_owned()] }).await.unwrap()
 }
 
 /// Notifications and webhooks.

@@ -257,7 +257,7 @@ impl Outbox for Memory {
         let mut claimed = Vec::new();
         for (number, row) in rows.iter_mut() {
             let is_ready = matches!(row.state, JobState::Waiting | JobState::Claimed) && row.ready_at <= now;
-            if claimed.len() >= claim.limit as usize || !is_ready || claim.without.contains(&row.job.target) {
+            if claimed.len() >= claim.limit as usize || !is_ready || !claim.targets.contains(&row.job.target) {
                 continue;
             }
             if row.attempts >= row.job.attempts_max {
