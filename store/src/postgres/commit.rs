@@ -22,6 +22,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::concerns::Concerns;
 use super::connection::{Connections, Kind};
 use super::locked::Waiting;
 use super::rows::{corrupt, signed};
@@ -193,7 +194,7 @@ pub(super) fn joined(mentions: &[UserId]) -> Option<String> {
     (!names.is_empty()).then(|| names.join(" "))
 }
 
-/// What `hallway_act_v5` and `hallway_together_v5` answer.
+/// What `hallway_act_v8` answers.
 #[derive(Deserialize)]
 pub(super) struct Acted {
     pub(super) epoch: Epoch,
@@ -236,17 +237,21 @@ impl ActedOne {
     }
 }
 
-/// Writes of a run as the stored functions read them, and the limits that these are told.
+/// Has a run of writes carried out: in order, or all or none.
 pub(super) async fn carry_out_acts(
     connections: &Connections,
-    statement: &'static str,
-    writes: impl Iterator<Item = &Write>,
+    is_together: bool,
+    writes: &[&Write],
 ) -> Result<Acted, StoreError> {
-    let writes = Value::Array(writes.map(words::described).collect());
+    let c = Concerns::of(writes);
+    let described = Value::Array(writes.iter().map(|write| words::described(write)).collect());
     let rooms_max = i32::try_from(USER_ROOMS_MAX).unwrap_or(i32::MAX);
     let reactions_max = i32::try_from(REACTIONS_MAX_PER_MESSAGE).unwrap_or(i32::MAX);
     let first_look = connections.first_look_ms().map(|ms| ms.to_string()).unwrap_or_default();
-    let parameters: [&(dyn ToSql + Sync); 4] = [&writes, &rooms_max, &reactions_max, &first_look];
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&described, &rooms_max, &reactions_max, &first_look];
+    parameters.extend([&c.is_any as &(dyn ToSql + Sync), &c.keys, &c.rooms, &c.named_in, &c.named]);
+    parameters.extend([&c.tasks_in as &(dyn ToSql + Sync), &c.tasks, &c.replies_in, &c.replies, &c.direct]);
+    let statement = if is_together { statements::TOGETHER } else { statements::ACT };
     let row = connections.run_one(Kind::Write, statement, &parameters).await?;
     serde_json::from_str(row.get(0)).map_err(corrupt)
 }
@@ -260,7 +265,8 @@ async fn act(
     if run.is_empty() {
         return Ok(());
     }
-    let acted = carry_out_acts(connections, statements::ACT, run.iter().map(|index| &batch[*index])).await?;
+    let writes: Vec<&Write> = run.iter().map(|index| &batch[*index]).collect();
+    let acted = carry_out_acts(connections, false, &writes).await?;
     answers.take_epoch(acted.epoch.as_str())?;
     if acted.results.len() != run.len() {
         return Err(corrupt(format!("{} answers to {} writes", acted.results.len(), run.len())));

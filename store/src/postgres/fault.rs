@@ -18,9 +18,11 @@ const REPLACED: &[(&str, &str)] = &[
     ("dedupe.key = i.key LIMIT", "dedupe.key = i.key AND dedupe.key = ANY (known) LIMIT"),
     ("messages.id = i.id LIMIT", "messages.id = i.id AND messages.id = ANY (taken) LIMIT"),
     (
-        "FROM numbered WHERE accepted ORDER BY ord\n    ), new_events",
-        "FROM numbered WHERE accepted ORDER BY ord ON CONFLICT DO NOTHING\n    ), new_events",
+        "FROM numbered WHERE accepted\n    ), new_events",
+        "FROM numbered WHERE accepted ON CONFLICT DO NOTHING\n    ), new_events",
     ),
+    // The same for a message that is alone.
+    ("metas_in[1]);\n        END IF;", "metas_in[1]) ON CONFLICT DO NOTHING;\n        END IF;"),
 ];
 
 /// Replaces, in a test's database, the function that numbers messages by one that looks for their nonces in a snapshot that

@@ -12,6 +12,7 @@
 
 mod audiences;
 mod commit;
+mod concerns;
 mod connection;
 #[cfg(feature = "fault-injection")]
 mod fault;

@@ -3,7 +3,6 @@
 use super::commit::{LOCK_ATTEMPTS_MAX, carry_out_acts, is_lock_timeout, locked_rooms};
 use super::connection::Connections;
 use super::rows::corrupt;
-use super::statements;
 use crate::{Refusal, StoreError, TOGETHER_MAX_WRITES, TogetherBatch, Write};
 
 pub(super) async fn commit_together(
@@ -14,8 +13,9 @@ pub(super) async fn commit_together(
         let what = format!("at most {TOGETHER_MAX_WRITES} writes are carried out together");
         return Err(StoreError::Refused(what.into()));
     }
+    let all: Vec<&Write> = writes.iter().collect();
     for _ in 0..LOCK_ATTEMPTS_MAX {
-        match carry_out_acts(connections, statements::TOGETHER, writes.iter()).await {
+        match carry_out_acts(connections, true, &all).await {
             Err(error) if is_lock_timeout(&error) => tracing::debug!(%error, "some writes waited in vain for a lock"),
             Err(error) => return Err(error),
             Ok(acted) => {
@@ -35,8 +35,8 @@ pub(super) async fn commit_together(
             }
         }
     }
-    let all: Vec<usize> = (0..writes.len()).collect();
-    let locked = locked_rooms(connections, &writes, &all).await?;
+    let indexes: Vec<usize> = (0..writes.len()).collect();
+    let locked = locked_rooms(connections, &writes, &indexes).await?;
     let waits = |write: &Write| write.action.room().is_some_and(|room| locked.contains(&room.as_str()));
     // It may be a person's row, or free again by now: then the first stands for all.
     let index = writes.iter().position(waits).unwrap_or_default();

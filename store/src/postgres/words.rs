@@ -65,7 +65,7 @@ pub(super) fn refusal(name: &str, said: Said) -> Result<Refusal, StoreError> {
     })
 }
 
-/// A write as `hallway_act_v5` reads it.
+/// A write as `hallway_act_v8` reads it.
 pub(super) fn described(write: &Write) -> Value {
     let public = |visibility: &Visibility| if *visibility == Visibility::Public { "public" } else { "private" };
     let mut fields = match &write.action {

@@ -210,6 +210,7 @@ pub(crate) fn writes() -> Vec<Exercise> {
         "TAIL_START": |s, _n| s.tail(TailCursor::default()).await.unwrap();
         "SEND": |s, n| s.commit(vec![plain(n, n, "s")]).await.unwrap();
         "SEND of 100": |s, n| s.commit((0..100).map(|k| plain(n + k, n, "b")).collect()).await.unwrap();
+        "SEND of one intent twice": |s, n| s.commit(vec![plain(n, n, "w"), plain(n, n, "w")]).await.unwrap();
         "SEND_NOTIFYING": |s, n| s.commit(vec![send(owner(n).as_str(), of(n).as_str(), &format!("s{n}"))]).await.unwrap();
         "ACT create_task": |s, n| act(&s, owner(n), create_task(n)).await;
         "ACT edit_task": |s, n| act(&s, owner(n), edit_task(n)).await;

@@ -11,6 +11,17 @@ macro_rules! statements {
     };
 }
 
+/// A run of writes; whether it is all or none.
+macro_rules! act {
+    ($together:literal) => {
+        concat!(
+            "SELECT hallway_act_v8($1, $2, $3, ",
+            $together,
+            ", $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)::text FROM set_config('hallway.first_look_ms', $4, true)"
+        )
+    };
+}
+
 #[macro_use]
 pub mod pages;
 pub mod notes;
@@ -28,10 +39,10 @@ statements! {
     /// A run of message sends of which some notify people; last: after how long notifications are first looked at to be handed out.
     SEND_NOTIFYING = "SELECT epoch, verdict, seq, ordinal, at_ms, message, left_ms, notified \
             FROM hallway_send_v3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-    /// A run of other writes; last: as of sends that notify, or empty.
-    ACT = "SELECT hallway_act_v5($1, $2, $3)::text FROM set_config('hallway.first_look_ms', $4, true)";
+    /// A run of other writes; fourth: as the last of sends that notify, or empty; then what they concern (`concerns`).
+    ACT = act!("false");
     /// Some writes, all or none.
-    TOGETHER = "SELECT hallway_together_v5($1, $2, $3)::text FROM set_config('hallway.first_look_ms', $4, true)";
+    TOGETHER = act!("true");
     /// Moves read markers.
     MARK_READ = "SELECT hallway_mark_read_v1($1, $2, $3)::text";
 
