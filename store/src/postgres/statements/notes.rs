@@ -43,7 +43,7 @@ statements! {
         FROM notifications n LEFT JOIN notices t ON t.number = n.notice WHERE n.id = $1";
 
     /// Claims webhooks.
-    CLAIM_JOBS = "SELECT number, target, body, attempts, attempts_max, created_at_ms FROM hallway_claim_jobs_v10($1, $2, $3)";
+    CLAIM_JOBS = "SELECT number, target, body, attempts, attempts_max, created_at_ms FROM hallway_claim_jobs_v9($1, $2, $3)";
     /// Says what became of them.
     FINISH_JOBS = "SELECT hallway_finish_jobs_v7($1, $2, $3, $4)::text";
     /// Those that were given up, newest first.

@@ -3,7 +3,7 @@
 
 -- Claims jobs of these targets that are ready, of higher priority first and then in their order. Looks at one target after the
 -- other by the index, so that what waits for one is no work for the others.
-CREATE FUNCTION hallway_claim_jobs_v10(most bigint, lease_ms bigint, targets text[]) RETURNS TABLE (
+CREATE FUNCTION hallway_claim_jobs_v9(most bigint, lease_ms bigint, targets text[]) RETURNS TABLE (
     number bigint, target text, body text, attempts integer, attempts_max integer, created_at_ms bigint
 ) LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
