@@ -41,6 +41,9 @@ pub const UNKNOWN_KIND_BASE: u16 = 0x3000;
 /// Longest message of a [`DecodeError`], in bytes, however long the value is that it quotes.
 pub const DECODE_MESSAGE_MAX_BYTES: usize = 300;
 
+/// What most frames fit into.
+const TYPICAL_BYTES: usize = 256;
+
 /// Which encoding a connection speaks, by its WebSocket subprotocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Codec {
@@ -208,9 +211,11 @@ pub fn decode_frame(codec: Codec, bytes: &[u8]) -> Result<Received, DecodeError>
 }
 
 fn json<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut out = Vec::with_capacity(TYPICAL_BYTES);
     // Our types have string keys and no foreign serialisers, so this cannot fail.
     #[expect(clippy::expect_used, reason = "the wire types always serialise; a property test encodes them all")]
-    serde_json::to_vec(value).expect("wire types serialise")
+    serde_json::to_writer(&mut out, value).expect("wire types serialise");
+    out
 }
 
 fn plain<T: Serialize>(kind: ServerKind, frame: &T) -> Vec<u8> {
@@ -218,7 +223,7 @@ fn plain<T: Serialize>(kind: ServerKind, frame: &T) -> Vec<u8> {
 }
 
 fn binary(kind: u16, write: impl FnOnce(Vec<u8>) -> postcard::Result<Vec<u8>>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
+    let mut out = Vec::with_capacity(TYPICAL_BYTES);
     out.push(POSTCARD_VERSION);
     out.extend_from_slice(&kind.to_le_bytes());
     out.extend_from_slice(&[0; 4]);

@@ -1,10 +1,11 @@
 //! Free data of the application, carried and never looked into.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde::{Serialize, Serializer};
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -18,8 +19,16 @@ pub const META_MAX_DEPTH: usize = 16;
 ///
 /// It is kept as the text that came, less the space between its tokens: numbers keep their digits and keys their order.
 /// Not taken is what some reader could not hold: numbers beyond a double, a key twice, NUL, lone surrogates.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Meta(Box<str>);
+#[derive(Clone)]
+pub struct Meta(Box<RawValue>);
+
+impl PartialEq for Meta {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_json() == other.as_json()
+    }
+}
+
+impl Eq for Meta {}
 
 /// Why something is no [`Meta`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,61 +60,68 @@ impl Meta {
     /// # Errors
     /// [`InvalidMeta`] when it is not JSON, no object, too large or too deep.
     pub fn from_json(text: &str) -> Result<Self, InvalidMeta> {
-        let raw: &RawValue = serde_json::from_str(text).map_err(|error| InvalidMeta::NotJson(error.to_string()))?;
-        Self::from_raw(raw)
+        Self::from_raw(serde_json::from_str(text).map_err(not_json)?)
     }
 
     /// Takes what the parser found to be JSON, without yet having looked at its strings and numbers.
-    fn from_raw(raw: &RawValue) -> Result<Self, InvalidMeta> {
+    fn from_raw(raw: Box<RawValue>) -> Result<Self, InvalidMeta> {
         if !raw.get().trim_start().starts_with('{') {
             return Err(InvalidMeta::NotAnObject);
         }
-        let text = compact(raw.get())?;
+        let raw = match compact(raw.get())? {
+            None => raw,
+            Some(text) => RawValue::from_string(text).map_err(not_json)?,
+        };
         // Small and shallow by now, so this recursion is bounded.
-        serde_json::from_str::<Portable>(&text).map_err(|error| InvalidMeta::NotJson(error.to_string()))?;
-        Ok(Self(text.into_boxed_str()))
+        serde_json::from_str::<Portable>(raw.get()).map_err(not_json)?;
+        Ok(Self(raw))
     }
 
     /// Compact JSON text.
     #[must_use]
     pub fn as_json(&self) -> &str {
-        &self.0
+        self.0.get()
     }
 }
 
-/// Valid JSON without the space between its tokens; looks at each byte once and holds no more than the limit. What is no
-/// ASCII stands in strings only, so bytes are enough to see the tokens.
-fn compact(text: &str) -> Result<String, InvalidMeta> {
-    let mut out = String::with_capacity(text.len().min(META_MAX_BYTES));
+fn not_json(error: serde_json::Error) -> InvalidMeta {
+    InvalidMeta::NotJson(error.to_string())
+}
+
+/// Valid JSON without the space between its tokens; `None` when there is no such space, as in what programs write.
+fn compact(text: &str) -> Result<Option<String>, InvalidMeta> {
     let (mut length, mut depth) = (0, 0_usize);
-    let mut rest = text;
-    while let Some(first) = rest.bytes().next() {
-        let token = match first {
-            b' ' | b'\t' | b'\n' | b'\r' => {
-                rest = &rest[1..];
-                continue;
-            }
-            b'"' => string_length(rest.as_bytes()),
-            _ => {
-                match first {
-                    b'{' | b'[' => depth += 1,
-                    b'}' | b']' => depth = depth.saturating_sub(1),
-                    _ => {}
-                }
-                1
-            }
-        };
+    for token in Tokens(text) {
+        match token {
+            "{" | "[" => depth += 1,
+            "}" | "]" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
         if depth > META_MAX_DEPTH {
             return Err(InvalidMeta::TooDeep);
         }
-        let (token, after) = rest.split_at(token);
-        rest = after;
         length += token.len();
-        if length <= META_MAX_BYTES {
-            out.push_str(token);
-        }
     }
-    if length > META_MAX_BYTES { Err(InvalidMeta::TooLarge(length)) } else { Ok(out) }
+    if length > META_MAX_BYTES {
+        return Err(InvalidMeta::TooLarge(length));
+    }
+    Ok((length < text.len()).then(|| Tokens(text).collect()))
+}
+
+/// Valid JSON in pieces: strings, and single bytes of what is no string, without the space between them. What is no ASCII stands
+/// in strings only, so bytes are enough to see them.
+struct Tokens<'a>(&'a str);
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let rest = self.0.trim_ascii_start();
+        let length = if *rest.as_bytes().first()? == b'"' { string_length(rest.as_bytes()) } else { 1 };
+        let (token, after) = rest.split_at(length);
+        self.0 = after;
+        Some(token)
+    }
 }
 
 /// Bytes of the string that a text begins with, both quotes included.
@@ -128,17 +144,21 @@ struct Portable;
 
 /// Keys of one object. Most have few, which are found faster by looking at each.
 #[derive(Default)]
-struct Keys {
-    few: Vec<String>,
-    many: HashSet<String>,
+struct Keys<'a> {
+    few: Vec<Key<'a>>,
+    many: HashSet<Key<'a>>,
 }
+
+/// Part of the text, unless something in it is escaped.
+#[derive(PartialEq, Eq, Hash, Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Keys that are looked at one by one.
 const KEYS_FEW: usize = 8;
 
-impl Keys {
+impl<'a> Keys<'a> {
     /// Whether the key is new.
-    fn insert(&mut self, key: String) -> bool {
+    fn insert(&mut self, key: Key<'a>) -> bool {
         if self.few.contains(&key) {
             return false;
         }
@@ -186,8 +206,8 @@ impl<'de> Deserialize<'de> for Portable {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Portable, A::Error> {
                 let mut keys = Keys::default();
-                while let Some(key) = fields.next_key::<String>()? {
-                    no_nul::<A::Error>(&key)?;
+                while let Some(key) = fields.next_key::<Key<'de>>()? {
+                    no_nul::<A::Error>(&key.0)?;
                     fields.next_value::<Portable>()?;
                     if !keys.insert(key) {
                         return Err(de::Error::custom("an object holds a key twice"));
@@ -203,17 +223,16 @@ impl<'de> Deserialize<'de> for Portable {
 impl fmt::Debug for Meta {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What applications put here is theirs; logs show its size only.
-        write!(out, "Meta({} bytes)", self.0.len())
+        write!(out, "Meta({} bytes)", self.as_json().len())
     }
 }
 
 impl Serialize for Meta {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
-            let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
-            raw.serialize(serializer)
+            self.0.serialize(serializer)
         } else {
-            serializer.serialize_str(&self.0)
+            serializer.serialize_str(self.as_json())
         }
     }
 }
@@ -221,7 +240,7 @@ impl Serialize for Meta {
 impl<'de> Deserialize<'de> for Meta {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            Self::from_raw(&Box::<RawValue>::deserialize(deserializer)?).map_err(de::Error::custom)
+            Self::from_raw(Box::<RawValue>::deserialize(deserializer)?).map_err(de::Error::custom)
         } else {
             Self::from_json(&String::deserialize(deserializer)?).map_err(de::Error::custom)
         }

@@ -113,6 +113,8 @@ impl Outbound {
     /// processor fetches for all of them at once what it would wait for one after the other.
     pub fn warm(&self) {
         self.wire.warm();
+        // Both ends of what lies here.
+        std::hint::black_box((self.state.is_poisoned(), self.backlog_max_bytes));
     }
 
     /// Appends stream events, as many as fit: each run is one whole frame or several. At least one frame is taken when

@@ -3,6 +3,7 @@
 //! One *turn* takes entries from the inbox, hands a slice of what they bring to sockets, and writes once to each of these.
 //! The next turn goes on where this one ended, so a large room delays a small one by one slice.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use hallway_protocol::{NotificationId, Seq, StreamId, UserId};
@@ -82,12 +83,13 @@ impl Lane {
     /// Hands what is queued to at most so many sockets; to how many.
     fn hand_out(&mut self, sockets_max: usize) -> usize {
         let mut left = sockets_max;
+        let alone = self.active.len() == 1;
         for _ in 0..self.active.len() {
             if left == 0 {
                 break;
             }
             let Some(stream_slot) = self.active.pop_front() else { break };
-            left -= self.deal(stream_slot, left);
+            left -= self.deal(stream_slot, left, alone);
             if self.retire(stream_slot) {
                 match left {
                     0 => self.cut_short = Some(stream_slot),
@@ -123,19 +125,40 @@ impl Lane {
     }
 
     /// Hands a stream's batch to the next pairs, at most `most`; to how many.
-    fn deal(&mut self, stream_slot: u32, most: usize) -> usize {
+    fn deal(&mut self, stream_slot: u32, most: usize, alone: bool) -> usize {
         let Some(stream) = self.streams[stream_slot as usize].as_mut() else { return 0 };
         let Some(work) = stream.work.as_deref_mut() else { return 0 };
         if work.batch.items().is_empty() {
             work.batch.fill(&mut work.queued);
             work.place = 0;
         }
+        let places = work.place..stream.pairs.len().min(work.place + most);
+        let (end, dealt) = (places.end, places.len());
+        if alone && work.batch.notifications().is_empty() {
+            self.write_straight(stream_slot, places);
+        } else {
+            self.gather(stream_slot, places);
+        }
+        let Some(stream) = self.streams[stream_slot as usize].as_mut() else { return dealt };
+        let Some(work) = stream.work.as_deref_mut() else { return dealt };
+        work.place = end;
+        if end == stream.pairs.len() {
+            self.queued_frames -= work.batch.items().len();
+            work.batch.clear();
+            work.place = 0;
+        }
+        dealt
+    }
+
+    /// Notes a stream's batch as due for these pairs: with what other streams have for the same sockets it leaves in one call.
+    fn gather(&mut self, stream_slot: u32, places: Range<usize>) {
+        let Some(stream) = self.streams[stream_slot as usize].as_mut() else { return };
+        let Some(work) = stream.work.as_deref_mut() else { return };
         let (first, stored) = (work.batch.first(), work.batch.stored());
         let frames = work.batch.items().len();
         let first_noted = self.dues.seqs.len();
         self.dues.seqs.extend(work.batch.items().iter().map(Item::seq));
-        let end = stream.pairs.len().min(work.place + most);
-        for pair in &mut stream.pairs[work.place..end] {
+        for pair in &mut stream.pairs[places] {
             let Some(follower) = self.followers[pair.slot as usize].as_mut() else { continue };
             if work.batch.is_whole_for(follower.id, &follower.connection) && pair.live_run(first, stored) {
                 follower.outbound.warm();
@@ -157,14 +180,6 @@ impl Lane {
                 work.batch.items().iter().for_each(|item| one.hand(item));
             }
         }
-        let dealt = end - work.place;
-        work.place = end;
-        if end == stream.pairs.len() {
-            self.queued_frames -= frames;
-            work.batch.clear();
-            work.place = 0;
-        }
-        dealt
     }
 
     /// Whether a stream has more to hand out; if not, its tables for that are given back.
@@ -301,16 +316,16 @@ impl Lane {
 }
 
 /// The careful way for one pair: frame by frame.
-struct OneByOne<'a> {
-    to: (u32, &'a StreamId),
-    follower: &'a mut Follower,
-    pair: &'a mut Pair,
-    dues: &'a mut Dues,
-    counts: &'a mut Counts,
+pub(super) struct OneByOne<'a> {
+    pub(super) to: (u32, &'a StreamId),
+    pub(super) follower: &'a mut Follower,
+    pub(super) pair: &'a mut Pair,
+    pub(super) dues: &'a mut Dues,
+    pub(super) counts: &'a mut Counts,
 }
 
 impl OneByOne<'_> {
-    fn hand(&mut self, item: &Item) {
+    pub(super) fn hand(&mut self, item: &Item) {
         let step = match item.stored() {
             Some(event) => self.pair.live(event.seq()),
             // Only to those who are exactly there in the stream, so that it comes in its place.

@@ -1,9 +1,9 @@
 //! A lane: alone appends stream events to its share of the connections.
 //!
 //! Here are what a lane is told and what it does about it. `shared` is the lane as others see it: its inbox, who may work
-//! on it when, its task. `deal` hands what came to sockets; `batch` (pure) joins frames that go together; `catch_up`
-//! serves pairs that are Behind and says `sync_end`; `pairs` (pure) is the state of one connection in one stream;
-//! `tables` are plain slots.
+//! on it when, its task. `deal` hands what came to sockets, `straight` the batch of a stream that alone has something;
+//! `batch` (pure) joins frames that go together; `catch_up` serves pairs that are Behind and says `sync_end`; `pairs` (pure)
+//! is the state of one connection in one stream; `tables` are plain slots.
 //!
 //! **Invariant:** what comes for a stream is handed out in the order in which it came, stored or not, to each connection.
 //!
@@ -15,6 +15,7 @@ mod catch_up;
 mod deal;
 mod pairs;
 mod shared;
+mod straight;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -116,6 +117,8 @@ pub(super) struct Lane {
     /// Connections to close once they were handed what their user's stream brought before.
     closing: Vec<(Arc<Connection>, CloseCode)>,
     dues: Dues,
+    /// Places of the pairs that are written to next. Empty between steps.
+    whole: Vec<usize>,
     counts: Counts,
     metrics: Arc<Metrics>,
     diary: Arc<Diary>,
@@ -138,6 +141,7 @@ impl Lane {
             spare_works: Vec::new(),
             closing: Vec::new(),
             dues: Dues::default(),
+            whole: Vec::new(),
             counts: Counts::default(),
             metrics,
             diary,
