@@ -84,23 +84,35 @@ impl Worker {
                 () = poke.notified(), if failures == 0 => {}
                 () = tasks.stopped() => return,
             }
+            let mut written = None;
             loop {
-                // The store bounds how long a step takes. It is not cut short here: its events would be heard of late.
-                let progress = tokio::select! {
-                    progress = step(&*self.store) => progress,
-                    () = tasks.stopped() => return,
-                };
-                let next = match progress {
-                    Ok(progress) => {
-                        failures = 0;
-                        self.publish(progress).await
+                // The store bounds how long a step takes. It is not cut short here: its events would be heard of late. What the
+                // last one wrote is told meanwhile.
+                let taking = async {
+                    tokio::select! {
+                        progress = step(&*self.store) => Some(progress),
+                        () = tasks.stopped() => None,
                     }
-                    Err(error) => {
+                };
+                // The step is asked for first: telling keeps this thread busy.
+                let (progress, ()) = tokio::join!(biased; taking, self.publish(written.take()));
+                let next = match progress {
+                    None => return,
+                    Some(Ok(progress)) => {
+                        failures = 0;
+                        let next = Next::after(&progress);
+                        written = Some(progress);
+                        next
+                    }
+                    Some(Err(error)) => {
                         failures += 1;
                         warn!(%error, work = self.label.word(), failures, "a step of the store's own work failed");
                         Next::Nothing
                     }
                 };
+                if next != Next::AtOnce || tasks.is_stopped() {
+                    self.publish(written.take()).await;
+                }
                 match next {
                     Next::Nothing => break,
                     Next::AtOnce if tasks.is_stopped() => return,
@@ -114,25 +126,22 @@ impl Worker {
         }
     }
 
-    async fn publish(&self, progress: Progress) -> Next {
-        let has_written = !progress.events.is_empty();
+    /// Tells what a step wrote, if it wrote anything.
+    async fn publish(&self, written: Option<Progress>) {
+        let Some(progress) = written else { return };
         self.publisher.hub.set_epoch(&progress.epoch);
-        if has_written {
-            self.metrics.work_steps.add(self.label);
-            self.metrics.events_committed.add(progress.events.len() as u64);
-            self.publisher
-                .publish(progress.events.into_iter().map(|event| Arc::new(LiveEvent::new(event))).collect())
-                .await;
+        if progress.events.is_empty() {
+            return;
         }
-        match (progress.more, has_written) {
-            (false, _) => Next::Nothing,
-            (true, true) => Next::AtOnce,
-            (true, false) => Next::Others,
-        }
+        self.metrics.work_steps.add(self.label);
+        self.metrics.events_committed.add(progress.events.len() as u64);
+        let events = progress.events.into_iter().map(|event| Arc::new(LiveEvent::new(event)));
+        self.publisher.publish(events.collect()).await;
     }
 }
 
 /// What a worker does after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     /// Wait until it is time, or somebody pokes.
     Nothing,
@@ -140,6 +149,16 @@ enum Next {
     AtOnce,
     /// Look again soon.
     Others,
+}
+
+impl Next {
+    fn after(progress: &Progress) -> Self {
+        match (progress.more, progress.events.is_empty()) {
+            (false, _) => Self::Nothing,
+            (true, false) => Self::AtOnce,
+            (true, true) => Self::Others,
+        }
+    }
 }
 
 /// How long to wait before the next look: twice as long after each failure in a row.
