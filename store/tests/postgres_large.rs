@@ -33,6 +33,7 @@ const NOT_CALLED: &[&str] = &[
     "hallway_act_v5",
     "hallway_assign_task_v5",
     "hallway_changed_task_v5",
+    "hallway_claim_jobs_v7",
     "hallway_comment_task_v5",
     "hallway_count_task_v5",
     "hallway_create_task_v5",
