@@ -17,12 +17,20 @@ const REPLACED: &[(&str, &str)] = &[
     ),
     ("dedupe.key = i.key LIMIT", "dedupe.key = i.key AND dedupe.key = ANY (known) LIMIT"),
     ("messages.id = i.id LIMIT", "messages.id = i.id AND messages.id = ANY (taken) LIMIT"),
+    // The second message of an intent gets an id of its own, so that the log has both.
     (
-        "FROM numbered WHERE accepted\n    ), new_events",
-        "FROM numbered WHERE accepted ON CONFLICT DO NOTHING\n    ), new_events",
+        "SELECT room, id, seq, ordinal, actor, now_ms, text",
+        "SELECT room, CASE WHEN EXISTS (SELECT 1 FROM messages m WHERE m.room = numbered.room AND m.id = numbered.id)
+            THEN overlay(id::text PLACING CASE right(id::text, 1) WHEN '0' THEN '1' ELSE '0' END FROM 36)::uuid ELSE id END,
+            seq, ordinal, actor, now_ms, text",
     ),
     // The same for a message that is alone.
-    ("metas_in[1]);\n        END IF;", "metas_in[1]) ON CONFLICT DO NOTHING;\n        END IF;"),
+    (
+        "VALUES (one.room, ids_in[1], one.seq",
+        "VALUES (one.room, CASE WHEN EXISTS (SELECT 1 FROM messages m WHERE m.room = one.room AND m.id = ids_in[1])
+            THEN overlay(ids_in[1]::text PLACING CASE right(ids_in[1]::text, 1) WHEN '0' THEN '1' ELSE '0' END FROM 36)::uuid
+            ELSE ids_in[1] END, one.seq",
+    ),
 ];
 
 /// Replaces, in a test's database, the function that numbers messages by one that looks for their nonces in a snapshot that
