@@ -63,6 +63,12 @@ pub trait Log: Send + Sync {
     /// As [`Log::commit`].
     async fn commit_together(&self, writes: Vec<Write>) -> Result<TogetherBatch, StoreError>;
 
+    /// Whether calls of [`Log::commit`] and [`Log::commit_together`] that come at once are carried out side by side. A store
+    /// with one writer is served best by one large batch after another.
+    fn commits_side_by_side(&self) -> bool {
+        false
+    }
+
     /// Moves read markers forward: `GREATEST(old, LEAST(new, head))`. A marker that moved is an event of the user's
     /// stream. Marks of non-members are answered with `None`.
     async fn mark_read(&self, marks: Vec<Mark>) -> Result<MarkBatch, StoreError>;

@@ -107,6 +107,7 @@ catalogue! {
     tail_age: Gauge = "hallway_tail_age_seconds", "seconds", "For how long the cursor of the store's tail has been holding up what lies behind it";
     tail_rows: Counter = "hallway_tail_rows_total", "events", "Events that polls of the store's tail looked at";
     tail_heads: Counter = "hallway_tail_heads_total", "streams", "Streams whose heads were asked for because the tail was held up";
+    commits_under_way: Gauge = "hallway_commits_under_way", "batches", "Batches of writes that the store is carrying out";
     writes_parked: Gauge = "hallway_writes_parked", "writes", "Writes that wait for rooms which someone else has locked in the store";
     presence_watched: Gauge = "hallway_presence_watched", "people", "People on the watch lists of this node's connections, all lists together";
     presence_frames: Counter = "hallway_presence_frames_total", "frames", "Presence frames handed to watching connections";

@@ -152,6 +152,10 @@ impl Log for FaultStore {
         self.faulty(self.inner.commit_together(writes)).await
     }
 
+    fn commits_side_by_side(&self) -> bool {
+        self.inner.commits_side_by_side()
+    }
+
     async fn mark_read(&self, marks: Vec<Mark>) -> Result<MarkBatch, StoreError> {
         self.inner.mark_read(marks).await
     }

@@ -92,6 +92,10 @@ impl Log for PostgresStore {
         together::commit_together(&self.connections, writes).await
     }
 
+    fn commits_side_by_side(&self) -> bool {
+        true
+    }
+
     async fn mark_read(&self, marks: Vec<Mark>) -> Result<MarkBatch, StoreError> {
         commit::mark_read(&self.connections, marks).await
     }

@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use hallway_protocol::task::Task;
 use hallway_protocol::{ErrorBody, StreamId, UserId};
-use hallway_store::{Committed, Refusal, Write};
+use hallway_store::{Action, Committed, Refusal, Write};
 use tokio::sync::oneshot;
 
 use super::answers;
 use super::parking::Keyed;
+use super::schedule::{Kind, Scheduled};
 
 /// What a write came to.
 pub(in crate::service) type Written = Result<Committed, Unwritten>;
@@ -117,6 +118,16 @@ impl Keyed for Entry {
     }
 }
 
+impl Scheduled for Entry {
+    fn kind(&self) -> Kind {
+        match &self.work {
+            Work::One { write: Write { action: Action::SendMessage { .. }, .. }, .. } => Kind::Send,
+            Work::One { .. } => Kind::Act,
+            Work::Together { .. } => Kind::Together,
+        }
+    }
+}
+
 /// Cuts a batch where several writes are to be made together: those stand alone, and all keep their order.
 pub(super) fn parts(batch: Vec<Entry>) -> Vec<Vec<Entry>> {
     let mut parts: Vec<Vec<Entry>> = Vec::new();
@@ -133,7 +144,7 @@ pub(super) fn parts(batch: Vec<Entry>) -> Vec<Vec<Entry>> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test panics")]
     use hallway_protocol::{Nonce, RoomId};
-    use hallway_store::{Action, BODY_HASH_BYTES};
+    use hallway_store::BODY_HASH_BYTES;
 
     use super::*;
 

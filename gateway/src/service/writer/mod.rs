@@ -1,7 +1,8 @@
-//! Group commit: one batch at a time, no timer. While a batch is being committed, the next one gathers. Several writes that are
-//! to be made together (`entry`) keep their place among the others and are a batch of their own. Writes that someone else's lock
-//! in the store holds up wait apart (`parking`, pure), and are tried again beside the batches. `late` is what becomes of a batch
-//! whose answer did not come in time.
+//! Group commit without a timer: while a batch is being committed, the next one gathers. What goes into which batch, and which
+//! batches are under way side by side, is decided by `schedule` (pure). Several writes that are to be made together (`entry`)
+//! keep their place among the others and are a batch of their own. Writes that someone else's lock in the store holds up wait
+//! apart (`parking`, pure), and are tried again beside the batches. `late` is what becomes of a batch whose answer did not come
+//! in time.
 //!
 //! **Invariant:** the writes of one actor, and those of one room, reach the store in the order in which they were queued.
 
@@ -9,12 +10,15 @@ mod entry;
 mod late;
 mod parking;
 mod part;
+mod schedule;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use hallway_protocol::{ErrorBody, ErrorCode, EventBody, StreamId};
 use hallway_store::{BATCH_MAX_WRITES, Store, StoreError, Write};
 use tokio::sync::{mpsc, oneshot};
@@ -25,6 +29,7 @@ use self::entry::{Entry, parts};
 pub(super) use self::entry::{NotTogether, Unwritten, Written};
 use self::parking::{Admit, Keyed, Left, Parking, split_behind};
 use self::part::{Answered, Commit, Results, commit, settle_one, settle_together};
+use self::schedule::{Schedule, Ticket};
 use super::{Publisher, answers};
 use crate::config::Limits;
 use crate::hub::LiveEvent;
@@ -146,49 +151,77 @@ struct WriterTask {
 
 impl WriterTask {
     async fn run(self, mut entries: mpsc::Receiver<Entry>) {
-        let mut taken = VecDeque::new();
-        let mut batch = Vec::with_capacity(BATCH_MAX_WRITES);
-        loop {
-            if taken.is_empty() {
-                tokio::select! {
-                    biased;
-                    count = entries.recv_many(&mut batch, BATCH_MAX_WRITES) => if count == 0 { return },
-                    // Sessions end first; what they handed over was taken by the arm above.
-                    () = self.tasks.stopped() => entries.close(),
+        let mut schedule = Schedule::new(self.store.commits_side_by_side());
+        let mut under_way = FuturesUnordered::new();
+        let mut came = Vec::with_capacity(BATCH_MAX_WRITES);
+        let (mut is_stopping, mut is_closed) = (false, false);
+        while !(is_closed && schedule.is_idle()) {
+            tokio::select! {
+                biased;
+                Some((ticket, outcome)) = under_way.next() => self.over(&mut schedule, &mut entries, &ticket, outcome),
+                count = entries.recv_many(&mut came, BATCH_MAX_WRITES), if !is_closed => {
+                    is_closed = count == 0;
+                    came.drain(..).for_each(|entry| schedule.push(entry));
                 }
-                taken.extend(batch.drain(..));
-                self.queued.fetch_sub(taken.iter().map(Keyed::weight).sum(), Ordering::Relaxed);
+                // Sessions end first; what they handed over was taken by the arm above.
+                () = self.tasks.stopped(), if !is_stopping => {
+                    is_stopping = true;
+                    entries.close();
+                }
+                else => return,
             }
-            let batch = self.admit(take_batch(&mut taken));
-            let outcome = self.write(batch, self.wait_max).await;
-            if outcome.is_left_waiting {
-                refuse(taken.drain(..), &answers::unavailable());
-                self.refuse_waiting(&mut entries);
+            while let Some(batch) = schedule.next(BATCH_MAX_WRITES, |entry| self.admit(entry)) {
+                let (writes, ticket) = batch.split();
+                under_way.push(async { (ticket, self.write(writes, self.wait_max).await) });
             }
-            if !outcome.left.is_empty() {
-                self.parking().put_back(outcome.left, Instant::now());
-            }
-            self.try_parked();
+            self.metrics.commits_under_way.set(i64::try_from(under_way.len()).unwrap_or(i64::MAX));
         }
+    }
+
+    /// A batch is over: what it left out waits for its rooms, and what waited behind it may go.
+    fn over(
+        &self,
+        schedule: &mut Schedule<Entry>,
+        entries: &mut mpsc::Receiver<Entry>,
+        ticket: &Ticket,
+        outcome: Outcome,
+    ) {
+        if outcome.is_left_waiting {
+            // After a second wait of that length the error would come too late.
+            for entry in schedule.drain() {
+                self.refuse_waiting(entry);
+            }
+            for _ in 0..entries.len() {
+                let Ok(entry) = entries.try_recv() else { break };
+                self.refuse_waiting(entry);
+            }
+        }
+        if !outcome.left.is_empty() {
+            self.parking().put_back(outcome.left, Instant::now());
+        }
+        self.try_parked();
+        schedule.over(ticket);
+    }
+
+    /// What queued up behind a batch that the store left waiting is told now.
+    fn refuse_waiting(&self, entry: Entry) {
+        self.queued.fetch_sub(entry.weight(), Ordering::Relaxed);
+        entry.fail(answers::unavailable());
     }
 
     fn parking(&self) -> MutexGuard<'_, Parking<Entry>> {
         self.parking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those that need not wait behind a locked room.
-    fn admit(&self, batch: Vec<Entry>) -> Vec<Entry> {
-        let now = Instant::now();
-        let mut goes = Vec::with_capacity(batch.len());
-        let mut parking = self.parking();
-        for entry in batch {
-            match parking.admit(entry, now) {
-                Admit::Go(entry) => goes.push(entry),
-                Admit::Parked => {}
-                Admit::Full(entry) => entry.fail(overloaded()),
-            }
+    /// An entry leaves the queue: it goes to the store unless it has to wait behind a locked room.
+    fn admit(&self, entry: Entry) -> Option<Entry> {
+        self.queued.fetch_sub(entry.weight(), Ordering::Relaxed);
+        match self.parking().admit(entry, Instant::now()) {
+            Admit::Go(entry) => return Some(entry),
+            Admit::Parked => {}
+            Admit::Full(entry) => entry.fail(overloaded()),
         }
-        goes
+        None
     }
 
     /// Tries what waits for locked rooms again, beside the batches, until nothing waits any more.
@@ -213,16 +246,6 @@ impl WriterTask {
             }
             this.metrics.writes_parked.set(i64::try_from(this.parking().len()).unwrap_or(i64::MAX));
         });
-    }
-
-    /// What queued up behind a batch that the store left waiting is told now: after a second wait of that length the
-    /// error would come too late.
-    fn refuse_waiting(&self, entries: &mut mpsc::Receiver<Entry>) {
-        for _ in 0..entries.len() {
-            let Ok(entry) = entries.try_recv() else { return };
-            self.queued.fetch_sub(entry.weight(), Ordering::Relaxed);
-            entry.fail(answers::unavailable());
-        }
     }
 
     /// Commits a batch; one that the store refuses for its data is halved until the culprit stands alone.
@@ -337,17 +360,6 @@ impl WriterTask {
         }
         results
     }
-}
-
-/// Entries of at most [`BATCH_MAX_WRITES`] writes, or one.
-fn take_batch(taken: &mut VecDeque<Entry>) -> Vec<Entry> {
-    let mut batch = Vec::with_capacity(taken.len());
-    let mut weight = 0;
-    while let Some(entry) = taken.pop_front_if(|entry| weight == 0 || weight + entry.weight() <= BATCH_MAX_WRITES) {
-        weight += entry.weight();
-        batch.push(entry);
-    }
-    batch
 }
 
 fn overloaded() -> ErrorBody {
