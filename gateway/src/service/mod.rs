@@ -59,6 +59,8 @@ use marks::Marks;
 use presence::Presence;
 use publisher::Publisher;
 use writer::Writer;
+#[cfg(test)]
+pub(crate) use writer::{Keyed, Kind, Schedule, Scheduled, Ticket};
 
 /// The use cases of one node. Cheap to clone.
 #[derive(Clone)]

@@ -109,7 +109,7 @@ pub(super) fn start(world: &mut World, place: usize) {
                     owner_due_us: vec![None; hub.count()],
                     lane_is_due: vec![false; hub.count()],
                     hub,
-                    writer: Writer::default(),
+                    writer: Writer::new(world.profile.store.side_by_side),
                     sessions: BTreeMap::new(),
                     page_sizes,
                     waiting: Vec::new(),

@@ -47,6 +47,8 @@ pub(super) struct BusProfile {
 #[derive(Debug, Clone)]
 pub(super) struct StoreProfile {
     pub(super) delay_us: u64,
+    /// It carries out several batches of a node at once.
+    pub(super) side_by_side: bool,
     pub(super) refused_before_commit: f64,
     pub(super) unanswered_after_commit: f64,
     /// A commit waits for a lock, perhaps longer than its node lives.
@@ -82,6 +84,7 @@ impl Profile {
         };
         let store = StoreProfile {
             delay_us: 0,
+            side_by_side: false,
             refused_before_commit: share(0.4, 0.1),
             unanswered_after_commit: share(0.4, 0.1),
             locked: share(0.4, 0.05),
@@ -122,6 +125,7 @@ impl Profile {
             store: StoreProfile {
                 delay_us: random.random_range(100..40_000),
                 outages: random.random_range(0..2),
+                side_by_side: random.random_bool(0.7),
                 ..store
             },
             people,

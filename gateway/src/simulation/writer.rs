@@ -1,17 +1,18 @@
-//! Group commit: stands in for `service/writer`. Persist, then publish, then acknowledge.
+//! Group commit: stands in for `service/writer`, with its schedule. Persist, then publish, then acknowledge.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hallway_protocol::command::Committed;
 use hallway_protocol::frame::{ErrorFrame, OkFrame};
-use hallway_protocol::{ErrorBody, ErrorCode, Event, EventBody, Reply, ServerFrame, StreamId};
+use hallway_protocol::{ErrorBody, ErrorCode, Event, EventBody, Reply, RoomId, ServerFrame, StreamId, UserId};
 
 use super::node::{self, NodeRef, poke};
-use super::store::{Done, Write};
+use super::store::{Action, Done, Write};
 use super::world::World;
 use crate::connection::data_frame;
 use crate::hub::LiveEvent;
+use crate::service::{Keyed, Kind, Schedule, Scheduled, Ticket};
 
 /// As `limits.store_timeout_ms`.
 const STORE_TIMEOUT_US: u64 = 3_000_000;
@@ -21,12 +22,18 @@ const HEADS_RETRY_PAUSE_US: u64 = 250_000;
 const LOCKED_US: u64 = 4_000_000;
 const BATCH_MAX_WRITES: u64 = 64;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Writer {
-    queue: VecDeque<Entry>,
-    /// The batch that is waited for.
-    batch: Option<u64>,
+    schedule: Schedule<Entry>,
+    /// The batches that are waited for.
+    under_way: BTreeMap<u64, Ticket>,
     batches: u64,
+}
+
+impl Writer {
+    pub(super) fn new(side_by_side: bool) -> Self {
+        Self { schedule: Schedule::new(side_by_side), under_way: BTreeMap::new(), batches: 0 }
+    }
 }
 
 /// A write, and who waits for its answer: connection and number of the request.
@@ -34,6 +41,32 @@ pub(super) struct Writer {
 pub(super) struct Entry {
     pub(super) write: Write,
     pub(super) reply_to: Option<(u64, u64)>,
+}
+
+impl Keyed for Entry {
+    type Room = RoomId;
+    type Actor = UserId;
+
+    fn rooms(&self) -> &[RoomId] {
+        std::slice::from_ref(&self.write.room)
+    }
+
+    fn actor(&self) -> &UserId {
+        &self.write.actor
+    }
+
+    fn weight(&self) -> usize {
+        1
+    }
+}
+
+impl Scheduled for Entry {
+    fn kind(&self) -> Kind {
+        match self.write.action {
+            Action::Send { .. } => Kind::Send,
+            Action::Add(_) | Action::Remove(_) => Kind::Act,
+        }
+    }
 }
 
 /// What came back from the store.
@@ -46,30 +79,29 @@ enum Outcome {
 
 pub(super) fn submit(world: &mut World, node: NodeRef, entry: Entry) {
     let Some(alive) = world.alive(node) else { return };
-    alive.writer.queue.push_back(entry);
+    alive.writer.schedule.push(entry);
     write_next(world, node);
 }
 
 fn write_next(world: &mut World, node: NodeRef) {
-    let most = 1 + world.below(BATCH_MAX_WRITES);
-    let Some(alive) = world.alive(node) else { return };
-    let writer = &mut alive.writer;
-    if writer.batch.is_some() || writer.queue.is_empty() {
-        return;
+    loop {
+        let most = usize::try_from(1 + world.below(BATCH_MAX_WRITES)).unwrap_or(1);
+        let Some(alive) = world.alive(node) else { return };
+        let writer = &mut alive.writer;
+        let Some(next) = writer.schedule.next(most, Some) else { return };
+        let (entries, ticket) = next.split();
+        writer.batches += 1;
+        let batch = writer.batches;
+        writer.under_way.insert(batch, ticket);
+        let waiting = entries.clone();
+        world.after(STORE_TIMEOUT_US, move |world| {
+            if world.alive(node).is_some_and(|alive| alive.writer.under_way.contains_key(&batch)) {
+                refuse(world, node, &waiting, ErrorCode::OutcomeUnknown);
+                over(world, node, batch);
+            }
+        });
+        commit(world, node, batch, entries);
     }
-    let count = writer.queue.len().min(usize::try_from(most).unwrap_or(1));
-    let entries: Vec<Entry> = writer.queue.drain(..count).collect();
-    writer.batches += 1;
-    let batch = writer.batches;
-    writer.batch = Some(batch);
-    let waiting = entries.clone();
-    world.after(STORE_TIMEOUT_US, move |world| {
-        if world.alive(node).is_some_and(|alive| alive.writer.batch == Some(batch)) {
-            refuse(world, node, &waiting, ErrorCode::OutcomeUnknown);
-            over(world, node);
-        }
-    });
-    commit(world, node, batch, entries);
 }
 
 /// The batch is on its way: the store carries it out whether its node lives or not.
@@ -101,25 +133,26 @@ fn commit(world: &mut World, node: NodeRef, batch: u64, entries: Vec<Entry>) {
 
 fn answered(world: &mut World, node: NodeRef, batch: u64, entries: Vec<Entry>, outcome: Outcome) {
     let Some(alive) = world.alive(node) else { return };
-    let is_late = alive.writer.batch != Some(batch);
+    let is_late = !alive.writer.under_way.contains_key(&batch);
     match outcome {
         Outcome::Refused if is_late => look(world, node, streams(&entries)),
         Outcome::Refused => {
             refuse(world, node, &entries, ErrorCode::StoreUnavailable);
-            over(world, node);
+            over(world, node, batch);
         }
         Outcome::Unknown => {
             look(world, node, streams(&entries));
             if !is_late {
                 refuse(world, node, &entries, ErrorCode::OutcomeUnknown);
-                over(world, node);
+                over(world, node, batch);
             }
         }
-        Outcome::Done(done) => acknowledge(world, node, entries, done, is_late),
+        Outcome::Done(done) => acknowledge(world, node, (!is_late).then_some(batch), entries, done),
     }
 }
 
-fn acknowledge(world: &mut World, node: NodeRef, entries: Vec<Entry>, done: Vec<Option<Done>>, is_late: bool) {
+/// `batch`: unless its answer came too late.
+fn acknowledge(world: &mut World, node: NodeRef, batch: Option<u64>, entries: Vec<Entry>, done: Vec<Option<Done>>) {
     if world.fails(world.profile.killed_after_commit) {
         return node::kill(world, node.place);
     }
@@ -136,16 +169,14 @@ fn acknowledge(world: &mut World, node: NodeRef, entries: Vec<Entry>, done: Vec<
         if world.fails(world.profile.killed_after_publish) {
             return node::kill(world, node.place);
         }
-        if is_late {
-            return;
-        }
+        let Some(batch) = batch else { return };
         for (entry, done) in entries.iter().zip(done) {
             match done {
                 Some(done) => reply(world, node, entry, |id| ok(id, entry, &done)),
                 None => refuse(world, node, std::slice::from_ref(entry), ErrorCode::NotAMember),
             }
         }
-        over(world, node);
+        over(world, node, batch);
     });
 }
 
@@ -199,9 +230,11 @@ fn streams(entries: &[Entry]) -> Vec<StreamId> {
 }
 
 /// The next batch can go.
-fn over(world: &mut World, node: NodeRef) {
-    if let Some(alive) = world.alive(node) {
-        alive.writer.batch = None;
+fn over(world: &mut World, node: NodeRef, batch: u64) {
+    if let Some(alive) = world.alive(node)
+        && let Some(ticket) = alive.writer.under_way.remove(&batch)
+    {
+        alive.writer.schedule.over(&ticket);
     }
     write_next(world, node);
     poke(world, node);

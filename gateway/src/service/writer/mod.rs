@@ -27,9 +27,12 @@ use tracing::{error, warn};
 use self::entry::WrittenTogether;
 use self::entry::{Entry, parts};
 pub(super) use self::entry::{NotTogether, Unwritten, Written};
-use self::parking::{Admit, Keyed, Left, Parking, split_behind};
+pub(crate) use self::parking::Keyed;
+use self::parking::{Admit, Left, Parking, split_behind};
 use self::part::{Answered, Commit, Results, commit, settle_one, settle_together};
-use self::schedule::{Schedule, Ticket};
+#[cfg(test)]
+pub(crate) use self::schedule::{Kind, Scheduled};
+pub(crate) use self::schedule::{Schedule, Ticket};
 use super::{Publisher, answers};
 use crate::config::Limits;
 use crate::hub::LiveEvent;

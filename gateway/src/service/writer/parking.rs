@@ -17,7 +17,7 @@ const LOCK_MEMORY: Duration = Duration::from_secs(2);
 const ROOMS_MAX: usize = 1024;
 
 /// What parking looks at.
-pub(super) trait Keyed {
+pub(crate) trait Keyed {
     type Room: Eq + Hash + Clone;
     type Actor: Eq + Hash + Clone;
     /// Each once.

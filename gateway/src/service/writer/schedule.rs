@@ -19,7 +19,7 @@ const LOOKED_AT_MAX: usize = 4096;
 
 /// Which writes share a batch where the store works side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Send,
     Act,
     /// Several that are made together: a batch of its own.
@@ -27,7 +27,7 @@ pub(super) enum Kind {
 }
 
 /// What the schedule looks at.
-pub(super) trait Scheduled: Keyed {
+pub(crate) trait Scheduled: Keyed {
     fn kind(&self) -> Kind;
 }
 
@@ -42,21 +42,21 @@ struct Waiting<T> {
 
 /// Writes that go to the store as one, in order. Ends with [`Schedule::over`].
 #[derive(Debug)]
-pub(super) struct Batch<T> {
-    pub(super) writes: Vec<T>,
+pub(crate) struct Batch<T> {
+    pub(crate) writes: Vec<T>,
     ticket: Ticket,
 }
 
 impl<T> Batch<T> {
     /// The writes, and what says later that they are over.
-    pub(super) fn split(self) -> (Vec<T>, Ticket) {
+    pub(crate) fn split(self) -> (Vec<T>, Ticket) {
         (self.writes, self.ticket)
     }
 }
 
 /// A batch that is under way.
 #[derive(Debug)]
-pub(super) struct Ticket {
+pub(crate) struct Ticket {
     class: usize,
     /// Of each of its writes, so some of them several times.
     keys: Keys,
@@ -64,7 +64,7 @@ pub(super) struct Ticket {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Schedule<T> {
+pub(crate) struct Schedule<T> {
     waiting: VecDeque<Waiting<T>>,
     /// How many writes that wait or are under way have a key.
     held: HashMap<u64, u32, RandomState>,
@@ -84,7 +84,7 @@ struct Class {
 
 impl<T: Scheduled> Schedule<T> {
     /// `side_by_side`: the store carries out several batches at once.
-    pub(super) fn new(side_by_side: bool) -> Self {
+    pub(crate) fn new(side_by_side: bool) -> Self {
         let classes = vec![Class::default(); if side_by_side { 3 } else { 1 }];
         Self {
             waiting: VecDeque::new(),
@@ -95,7 +95,7 @@ impl<T: Scheduled> Schedule<T> {
         }
     }
 
-    pub(super) fn push(&mut self, write: T) {
+    pub(crate) fn push(&mut self, write: T) {
         let keys = self.keys(&write);
         let class = self.class(&write);
         let mut is_free = true;
@@ -110,7 +110,7 @@ impl<T: Scheduled> Schedule<T> {
 
     /// The next batch of at most `most` writes (or of one entry that is more), if anything may go. `admit` has the last word on
     /// each: what it keeps is not waited for.
-    pub(super) fn next(&mut self, most: usize, mut admit: impl FnMut(T) -> Option<T>) -> Option<Batch<T>> {
+    pub(crate) fn next(&mut self, most: usize, mut admit: impl FnMut(T) -> Option<T>) -> Option<Batch<T>> {
         loop {
             let free = |class: &Class| class.is_worth_a_look && !class.is_under_way;
             let class = self.classes.iter().position(free)?;
@@ -138,7 +138,7 @@ impl<T: Scheduled> Schedule<T> {
     }
 
     /// A batch is over, whatever came of it.
-    pub(super) fn over(&mut self, ticket: &Ticket) {
+    pub(crate) fn over(&mut self, ticket: &Ticket) {
         for key in &ticket.keys {
             self.under_way.remove(key);
         }
@@ -147,7 +147,7 @@ impl<T: Scheduled> Schedule<T> {
     }
 
     /// Everything that waits, in order.
-    pub(super) fn drain(&mut self) -> Vec<T> {
+    pub(crate) fn drain(&mut self) -> Vec<T> {
         let waiting = std::mem::take(&mut self.waiting);
         for one in &waiting {
             self.release(&one.keys);
@@ -156,7 +156,7 @@ impl<T: Scheduled> Schedule<T> {
     }
 
     /// Nothing waits, and nothing is under way.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.classes.iter().all(|class| !class.is_under_way)
     }
 
@@ -309,7 +309,8 @@ mod tests {
                 let weight: usize = batch.writes.iter().map(Keyed::weight).sum();
                 prop_assert!(weight <= most || batch.writes.len() == 1);
                 for other in &self.under_way {
-                    for (one, two) in batch.writes.iter().flat_map(|one| other.writes.iter().map(move |two| (one, two))) {
+                    for (one, two) in batch.writes.iter().flat_map(|one| other.writes.iter().map(move |two| (one, two)))
+                    {
                         prop_assert!(self.side_by_side, "one batch at a time");
                         prop_assert!(one.kind != two.kind, "one batch of a kind at a time");
                         prop_assert!(one.actor != two.actor, "{one:?} beside {two:?}");
