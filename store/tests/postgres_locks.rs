@@ -108,6 +108,43 @@ async fn a_batch_that_is_not_answered_in_time_is_of_unknown_outcome() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_the_server_closed_while_they_were_idle_fail_nobody() {
+    const AT_ONCE: usize = 6;
+    let (_server, url, _) = store().await;
+    let node = PostgresStore::open(&url, patient()).await.unwrap();
+    one(&node, create("ada", "lobby")).await.unwrap();
+    let say_at_once = |round: &str| -> Vec<_> {
+        let messages = (0..AT_ONCE).map(|n| send("ada", "lobby", &format!("{round}-{n}")));
+        let say = |message| {
+            let node = node.clone();
+            tokio::spawn(async move { node.commit(vec![message]).await })
+        };
+        messages.map(say).collect()
+    };
+    let side = Side::open(&url).await;
+    side.run("BEGIN; SELECT 1 FROM rooms WHERE id = 'lobby' FOR UPDATE").await;
+    let first = say_at_once("first");
+    side.until("SELECT count(*) FROM pg_locks WHERE NOT granted", AT_ONCE.try_into().unwrap()).await;
+    side.run("COMMIT").await;
+    for said in first {
+        said.await.unwrap().unwrap();
+    }
+    let others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    side.run(&format!("SELECT pg_terminate_backend(pid) {others}")).await;
+    side.until(&format!("SELECT count(*) {others}"), 0).await;
+    // What this process was told of the closed sockets comes before the answers to these.
+    for _ in 0..100 {
+        side.run("SELECT 1").await;
+    }
+    for said in say_at_once("second") {
+        let batch = said.await.unwrap().unwrap();
+        assert!(batch.results.iter().all(Result::is_ok), "{:?}", batch.results);
+    }
+    let other = PostgresStore::open(&url, PostgresOptions::default()).await.unwrap();
+    assert_eq!(events_of(&other, "lobby").await.len(), 2 + 2 * AT_ONCE);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_locked_room_refuses_definitely_within_the_lock_timeout() {
     let (_server, url, store) = store().await;
     one(&store, create("ada", "lobby")).await.unwrap();

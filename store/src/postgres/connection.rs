@@ -9,7 +9,7 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bb8::{ManageConnection, Pool, PooledConnection};
+use bb8::{ManageConnection, Pool, PooledConnection, QueueStrategy};
 use tokio::task::JoinHandle;
 use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::types::ToSql;
@@ -106,6 +106,8 @@ pub(super) enum Kind {
 #[derive(Clone)]
 pub(super) struct Connections {
     pool: Pool<Manager>,
+    /// So many idle connections can have been closed since they were used.
+    closed_max: u32,
     last_failure: Arc<Mutex<Option<String>>>,
     answer_timeout: Duration,
     /// What those who write tell the stored functions about webhooks.
@@ -124,16 +126,31 @@ impl Connections {
         let pool = Pool::builder()
             .max_size(options.connections_max)
             .test_on_check_out(false)
+            // A connection that worked just now has its plans and the server's caches at hand.
+            .queue_strategy(QueueStrategy::Lifo)
             .connection_timeout(options.connect_timeout)
             .build(manager)
             .await
             .map_err(|error| StoreError::Unavailable(Box::new(error)))?;
         // The server gives up first, and says so; ours is for a server that says nothing.
         let answer_timeout = options.statement_timeout + options.statement_timeout / 4;
-        Ok(Self { pool, last_failure, answer_timeout, hand_outs: HandOutRules::default() })
+        let closed_max = options.connections_max;
+        Ok(Self { pool, closed_max, last_failure, answer_timeout, hand_outs: HandOutRules::default() })
     }
 
+    /// A connection that is open as far as anybody has heard.
     async fn get(&self) -> Result<PooledConnection<'_, Manager>, StoreError> {
+        for _ in 0..self.closed_max {
+            let connection = self.get_any().await?;
+            if !connection.client.is_closed() {
+                return Ok(connection);
+            }
+            // The server closed it while it was idle; the pool throws it away.
+        }
+        self.get_any().await
+    }
+
+    async fn get_any(&self) -> Result<PooledConnection<'_, Manager>, StoreError> {
         self.pool.get().await.map_err(|error| {
             let last = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
             StoreError::Unavailable(match (error, last) {

@@ -177,11 +177,13 @@ impl WriterTask {
                 let (writes, ticket) = batch.split();
                 under_way.push(async { (ticket, self.write(writes, self.wait_max).await) });
             }
+            // Also when all that came was parked, and nothing is under way.
+            self.try_parked();
             self.metrics.commits_under_way.set(i64::try_from(under_way.len()).unwrap_or(i64::MAX));
         }
     }
 
-    /// A batch is over: what it left out waits for its rooms, and what waited behind it may go.
+    /// A batch is over: what it left out is parked, and what waited behind it may go.
     fn over(
         &self,
         schedule: &mut Schedule<Entry>,
@@ -202,7 +204,6 @@ impl WriterTask {
         if !outcome.left.is_empty() {
             self.parking().put_back(outcome.left, Instant::now());
         }
-        self.try_parked();
         schedule.over(ticket);
     }
 
