@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use hallway_protocol::command::Preferences;
 use hallway_protocol::notification::{Level, Notification, NotificationKind, Trace};
-use hallway_protocol::{Epoch, Event, Meta, NotificationId, RoomId, SessionId, UserId};
+use hallway_protocol::{Epoch, Event, Meta, NotificationId, RoomId, Seq, SessionId, UserId};
 
 use crate::StoreError;
 
@@ -13,6 +13,8 @@ pub const RECIPIENTS_WITH_CAUSE_MAX: usize = 50;
 pub const FAN_OUT_CHUNK_USERS: u32 = 500;
 /// An urgent notification that nobody acknowledged for so long is handed out, unless its cause says otherwise.
 pub const URGENT_ACKNOWLEDGE_MS: u64 = 30_000;
+/// Numbers of a person's stream that one [`Delivery`] spans at most: a trace looks no further for those that hold its own.
+pub const DELIVERY_SEQS_MAX: u64 = 256;
 /// Most connections and most webhooks that a trace names, each.
 pub const TRACE_ROWS_MAX: u32 = 100;
 
@@ -63,7 +65,8 @@ pub trait Notifications: Send + Sync {
         jobs: Vec<NewJob>,
     ) -> Result<(), StoreError>;
 
-    /// Notes which notifications were handed to which connections. A diary: what is noted twice stands there once.
+    /// Notes which notifications were handed to which connections. A diary: what is noted twice stands there once, and a trace
+    /// names each connection once, as it was first noted.
     async fn note_deliveries(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError>;
 
     /// What became of a notification.
@@ -226,10 +229,12 @@ pub struct DeadJobsPage {
     pub more: bool,
 }
 
-/// A notification was handed to a connection.
+/// Notifications of one person were handed to a connection: all from a number of their stream on up to one of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    pub notification: NotificationId,
+    /// At most [`DELIVERY_SEQS_MAX`] numbers from here to the last one, both counted.
+    pub from_seq: Seq,
+    pub last: NotificationId,
     pub session: SessionId,
     pub at_ms: u64,
 }

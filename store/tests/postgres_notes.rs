@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use hallway_protocol::task::Priority;
 use hallway_protocol::{
-    EventBody, MessageId, Nonce, NotificationId, Role, StreamId, TaskId, UserId, notification::Notification,
+    EventBody, MessageId, Nonce, NotificationId, Role, SessionId, StreamId, TaskId, UserId, notification::Notification,
 };
 use hallway_store::postgres::{PostgresOptions, PostgresStore};
 use hallway_store::{
-    Action, Addressed, FAN_OUT_CHUNK_USERS, HandOutFate, HandOutRules, Log, Mark, Notice, NotificationQuery,
+    Action, Addressed, Delivery, FAN_OUT_CHUNK_USERS, HandOutFate, HandOutRules, Log, Mark, Notice, NotificationQuery,
     Notifications, Upkeep, Write,
 };
 use postgres_kit::{Side, commit, create, one, room, store, user, write};
@@ -347,4 +347,40 @@ async fn a_plain_send_is_carried_out_by_the_function_that_locks_nobody() {
     let done = one(&store, message("mention", vec![user("bob")])).await.unwrap();
     assert!(matches!(&done.events[..], [first, second] if matches!(first.body, EventBody::MessageCreated(_))
         && matches!(second.body, EventBody::NotificationCreated(_))));
+}
+
+/// Nodes of the last release note each delivery alone, beside nodes of this one that note ranges.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deliveries_that_a_node_of_the_last_release_noted_are_told_and_all_of_them_go_with_their_notifications() {
+    let (_server, url, store) = store().await;
+    let side = Side::open(&url).await;
+    side.run("INSERT INTO users (id) VALUES ('u1'), ('u2')").await;
+    for nonce in ["first", "second"] {
+        one(&store, announce("u1", nonce)).await.unwrap();
+        while store.fan_out().await.unwrap().more {}
+    }
+    let (mut told, _) = inbox(&store, &user("u2")).await;
+    told.reverse();
+    let (first, second) = (&told[0], &told[1]);
+    let as_before = |session: &str, at_ms: u64| {
+        format!(
+            "INSERT INTO deliveries (notification, session, at_ms) VALUES ('{}', '{session}', {at_ms})",
+            first.id.as_uuid()
+        )
+    };
+    side.run(&as_before("a", 3)).await;
+    side.run(&as_before("b", 1)).await;
+    let session = |name: &str| SessionId::new(name).unwrap();
+    let range = |name: &str, at_ms| Delivery { from_seq: first.seq, last: second.id, session: session(name), at_ms };
+    store.note_deliveries(vec![range("a", 2), range("c", 4)]).await.unwrap();
+    for (id, expected) in [(first.id, vec![("b", 1), ("a", 2), ("c", 4)]), (second.id, vec![("a", 2), ("c", 4)])] {
+        let told = store.trace(id).await.unwrap().unwrap().deliveries;
+        let told: Vec<_> = told.iter().map(|one| (one.session.as_str(), one.at_ms)).collect();
+        assert_eq!(told, expected);
+    }
+    let counted = "SELECT (SELECT count(*) FROM deliveries) * 10 + (SELECT count(*) FROM delivery_ranges)";
+    for (keep_from_seq, left) in [(first.seq, 22), (second.seq, 2), (second.seq + 1, 0)] {
+        store.trim(&StreamId::User(user("u2")), keep_from_seq).await.unwrap();
+        assert_eq!(side.number(counted).await, left);
+    }
 }

@@ -86,6 +86,7 @@ fn no_statement_scans_a_growing_table() {
     connection.execute_batch(include_str!("../migrations/sqlite/V2__acts_on_people.sql")).unwrap();
     connection.execute_batch(include_str!("../migrations/sqlite/V3__tasks.sql")).unwrap();
     connection.execute_batch(include_str!("../migrations/sqlite/V4__notifications.sql")).unwrap();
+    connection.execute_batch(include_str!("../migrations/sqlite/V5__delivery_ranges.sql")).unwrap();
     let mut seen = 0;
     for statement in SOURCES.iter().flat_map(|source| statements(source)) {
         let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();

@@ -271,7 +271,7 @@ limits! {
     hand_out_first_look_ms: "milliseconds" = 2000 in 0..=3600000,
         reached: "who is nowhere connected has it handed to the application", metric: "hallway_hand_outs_total",
         test: "what_somebody_offline_is_notified_of_is_handed_out_and_signed";
-    /// Notes of which notification was handed to which connection, on their way to the store.
+    /// Notes of which notifications were handed to which connection, each a run of them, on their way to the store.
     delivery_notes_max: "notes" = 65536 in 1..=10000000,
         reached: "what does not fit is missing in traces", metric: "hallway_delivery_notes_dropped_total",
         test: "a_full_diary_drops_notes_and_says_how_many";

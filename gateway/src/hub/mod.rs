@@ -39,7 +39,7 @@ mod stepped;
 
 pub use changes::{ChangedPeople, ChangedRooms, PeopleWatch, RoomWatch};
 pub use connection::{About, Behind, Connection, ConnectionId};
-pub use diary::{Diary, Note};
+pub use diary::{Diary, NOTE_SEQS_MAX, Note};
 pub use event::LiveEvent;
 pub use facade::{FollowedFrom, Hub};
 pub use inbox::Inbox;

@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use hallway_protocol::SessionId;
-use hallway_store::Delivery;
+use hallway_store::{DELIVERY_SEQS_MAX, Delivery};
 use tracing::debug;
 
 use super::Service;
+use crate::hub::{NOTE_SEQS_MAX, Note};
 use crate::tasks::Tasks;
 
 /// How often it is written.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Notes in one statement. What is more waits for the next one.
 const NOTES_PER_STATEMENT_MAX: usize = 10_000;
+
+const _: () = assert!(NOTE_SEQS_MAX <= DELIVERY_SEQS_MAX, "a trace would not find all that a note spans");
 
 impl Service {
     /// Writes what the hub noted, once a second; ends with `tasks`, after a last time.
@@ -33,9 +36,9 @@ impl Service {
     async fn write_notes(&self) {
         let hub = &self.inner.hub;
         let notes = hub.diary().take(NOTES_PER_STATEMENT_MAX);
-        let delivery = |note: &crate::hub::Note| {
+        let delivery = |note: &Note| {
             let session = SessionId::new(&hub.session_name(note.connection)).ok()?;
-            Some(Delivery { notification: note.notification, session, at_ms: note.at_ms })
+            Some(Delivery { from_seq: note.from_seq, last: note.last, session, at_ms: note.at_ms })
         };
         let deliveries: Vec<Delivery> = notes.iter().filter_map(delivery).collect();
         if deliveries.is_empty() {

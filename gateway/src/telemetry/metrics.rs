@@ -129,7 +129,7 @@ catalogue! {
     webhook_duration: Durations = "hallway_webhook_seconds", "seconds", "From a webhook's connect to its answer, or the end of the attempt";
     webhook_targets_resting: Gauge = "hallway_webhook_targets_resting", "targets", "Targets that are left alone after failures, or tried again but not known to work";
     hand_outs: Labelled<HandOutLabel> = "hallway_hand_outs_total", "notifications", "Notifications that were looked at for the application, by what became of them";
-    delivery_notes: Counter = "hallway_delivery_notes_total", "notes", "Notes of which notification was handed to which connection, written to the store";
+    delivery_notes: Counter = "hallway_delivery_notes_total", "notes", "Notes of which notifications were handed to which connection, written to the store: one for each run of them";
     delivery_notes_dropped: Counter = "hallway_delivery_notes_dropped_total", "notes", "Such notes that were lost: too many at once, or the store did not take them";
 }
 

@@ -218,6 +218,33 @@ async fn a_trace_names_the_connections_that_got_a_notification_live_or_later() {
     assert!(sessions(&trace).contains(&json!(laptop.welcome.session)));
 }
 
+/// A hundred notifications, and one event between them that is none; a trace names the connection for each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_to_a_hundred_notifications_is_one_note_of_the_diary() {
+    let node = TestNode::start(|_| {}).await;
+    let (mut ada, phone) = (node.connect("ada").await, node.connect("ben").await);
+    let beginning = Position { stream: "user:ben".parse().unwrap(), epoch: phone.welcome.epoch.clone(), seq: 0 };
+    drop(phone);
+    for half in 0..2 {
+        node.metric_until("hallway_connections_open", "", |open| open == 1.0).await;
+        for number in 0..50 {
+            notify(&mut ada, &["ben"], &number.to_string(), json!({})).await;
+        }
+        if half == 0 {
+            node.connect("ben").await.done("notification.read", json!({"up_to_seq": 1})).await;
+        }
+    }
+    let mut laptop = node.connect_with(&node.options("ben").positions(vec![beginning])).await;
+    for _ in 0..100 {
+        let id = notified(&mut laptop).await;
+        let trace = traced(&mut ada, &id, |trace| trace["deliveries"] != json!([])).await;
+        assert_eq!(trace["deliveries"].as_array().unwrap().len(), 1, "{trace}");
+        assert_eq!(trace["deliveries"][0]["session"], json!(laptop.welcome.session), "{trace}");
+    }
+    let notes = node.metric_until("hallway_delivery_notes_total", "", |notes| notes >= 1.0).await;
+    assert_eq!(notes, 1.0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_operators_are_told_what_became_of_notifications() {
     let node = TestNode::start(|_| {}).await;

@@ -126,6 +126,8 @@ macro_rules! store_notifications_suite {
             reading: pages_show_a_notification_as_it_is_now,
             reading: what_is_trimmed_is_gone_and_the_counter_stays_exact,
             reading: a_trace_tells_what_became_of_a_notification,
+            reading: a_trace_names_the_ranges_that_hold_the_notification_and_no_others,
+            reading: a_trace_finds_a_range_of_the_greatest_length,
             fan_out: fifty_are_notified_with_the_cause_and_more_by_a_job,
             fan_out: a_crowd_is_notified_in_steps_each_person_once,
             fan_out: an_urgent_crowd_does_not_wait_for_one_that_is_not,

@@ -5,7 +5,7 @@ use hallway_protocol::{EventBody, NotificationId, SessionId, StreamId};
 
 use super::kit::{self, Shared, commit, one, try_one, whole, write, write_with};
 use super::notes_kit::{acknowledge, counts, inbox, notice, read, tell, urgent};
-use crate::{Delivery, NotificationQuery, Refusal};
+use crate::{DELIVERY_SEQS_MAX, Delivery, NotificationQuery, Refusal};
 
 pub async fn one_many_or_all_are_marked_read_and_told_to_other_devices(store: Shared) {
     let (ann, bob, cas) = (kit::user("read", "ann"), kit::user("read", "bob"), kit::user("read", "cas"));
@@ -144,13 +144,15 @@ pub async fn what_is_trimmed_is_gone_and_the_counter_stays_exact(store: Shared) 
     }
     one(&store, &bob, read(&bob, &[notes[1].id, notes[4].id], None)).await;
     let session = SessionId::new("0123456789abcdef0123456789abcdef").unwrap();
-    let delivery = Delivery { notification: notes[0].id, session, at_ms: 7 };
-    store.note_deliveries(vec![delivery.clone()]).await.unwrap();
+    let delivery = Delivery { from_seq: notes[0].seq, last: notes[0].id, session: session.clone(), at_ms: 7 };
+    let beyond = Delivery { last: notes[4].id, ..delivery.clone() };
+    store.note_deliveries(vec![delivery.clone(), beyond]).await.unwrap();
     let stream = StreamId::User(bob.clone());
     store.trim(&stream, notes[3].seq).await.unwrap();
     assert_eq!(counts(&store, &bob).await, (3, 2));
     assert!(store.trace(notes[0].id).await.unwrap().is_none());
     store.note_deliveries(vec![delivery]).await.unwrap();
+    assert_eq!(sessions(&store, notes[3].id).await, [(session, 7)], "a range goes with the last of it");
     let events = whole(&store, stream.clone()).await;
     assert_eq!(events[0].seq, notes[3].seq);
     let page = inbox(&store, &cas).await;
@@ -171,22 +173,96 @@ pub async fn what_is_trimmed_is_gone_and_the_counter_stays_exact(store: Shared) 
     assert_eq!(counts(&store, &bob).await, (3, 3));
 }
 
+/// What a trace says about whom a notification was handed to.
+async fn sessions(store: &Shared, id: NotificationId) -> Vec<(SessionId, u64)> {
+    let trace = store.trace(id).await.unwrap().unwrap();
+    trace.deliveries.into_iter().map(|one| (one.session, one.at_ms)).collect()
+}
+
 pub async fn a_trace_tells_what_became_of_a_notification(store: Shared) {
     let (ann, bob) = (kit::user("trace", "ann"), kit::user("trace", "bob"));
     let note = tell(&store, &ann, &bob, urgent("fire")).await;
     assert!(store.trace(NotificationId::generate()).await.unwrap().is_none());
     let session = |n: u32| SessionId::new(&format!("{n:032x}")).unwrap();
-    let to = |n: u32, at_ms: u64| Delivery { notification: note.id, session: session(n), at_ms };
+    let to = |n: u32, at_ms: u64| Delivery { from_seq: note.seq, last: note.id, session: session(n), at_ms };
     store.note_deliveries(vec![to(1, 2_000), to(2, 1_000), to(1, 3_000)]).await.unwrap();
     store.note_deliveries(vec![to(2, 4_000)]).await.unwrap();
     let trace = store.trace(note.id).await.unwrap().unwrap();
     assert_eq!((&trace.user, &trace.notification), (&bob, &note));
     assert_eq!((trace.read_at_ms, trace.acknowledged_at_ms, trace.jobs.len()), (None, None, 0));
-    let seen: Vec<_> = trace.deliveries.iter().map(|one| (one.session.clone(), one.at_ms)).collect();
+    let seen = sessions(&store, note.id).await;
     assert_eq!(seen, [(session(2), 1_000), (session(1), 2_000)], "each connection once, as it was first noted");
     store.note_deliveries((10..200).map(|n| to(n, 5_000)).collect()).await.unwrap();
     assert_eq!(store.trace(note.id).await.unwrap().unwrap().deliveries.len(), 100);
     one(&store, &bob, acknowledge(&bob, note.id)).await;
     let trace = store.trace(note.id).await.unwrap().unwrap();
     assert!(trace.notification.acknowledged && trace.acknowledged_at_ms.is_some_and(|at_ms| at_ms >= note.at_ms));
+}
+
+pub async fn a_trace_names_the_ranges_that_hold_the_notification_and_no_others(store: Shared) {
+    let (ann, bob, cas) = (kit::user("range", "ann"), kit::user("range", "bob"), kit::user("range", "cas"));
+    let mut notes = Vec::new();
+    for n in 0..8_u64 {
+        notes.push(tell(&store, &ann, &bob, notice("x")).await);
+        if n == 3 {
+            // An event that is no notification stands in the middle.
+            one(&store, &bob, read(&bob, &[notes[0].id], None)).await;
+        }
+    }
+    assert_eq!(notes[4].seq, notes[3].seq + 2);
+    // Another person's notification of the same number.
+    let mut other = tell(&store, &ann, &cas, notice("x")).await;
+    while other.seq < notes[2].seq {
+        other = tell(&store, &ann, &cas, notice("x")).await;
+    }
+    let session = |n: u32| SessionId::new(&format!("{n:032x}")).unwrap();
+    let range = |n: u32, from: usize, to: usize, at_ms: u64| Delivery {
+        from_seq: notes[from].seq,
+        last: notes[to].id,
+        session: session(n),
+        at_ms,
+    };
+    let ranges = vec![
+        range(1, 1, 5, 5_000),
+        range(2, 0, 2, 3_000),
+        range(2, 4, 4, 4_000),
+        // The same again from further back, and a part of it later.
+        range(1, 0, 5, 6_000),
+        range(1, 2, 3, 7_000),
+    ];
+    store.note_deliveries(ranges.clone()).await.unwrap();
+    store.note_deliveries(ranges.into_iter().map(|range| Delivery { at_ms: 9_000, ..range }).collect()).await.unwrap();
+    let (one, two) = (|at_ms| (session(1), at_ms), |at_ms| (session(2), at_ms));
+    let expected = [
+        vec![two(3_000), one(6_000)],
+        vec![two(3_000), one(5_000)],
+        vec![two(3_000), one(5_000)],
+        vec![one(5_000)],
+        vec![two(4_000), one(5_000)],
+        vec![one(5_000)],
+        vec![],
+        vec![],
+    ];
+    for (note, expected) in notes.iter().zip(expected) {
+        assert_eq!(sessions(&store, note.id).await, expected, "#{}", note.seq);
+    }
+    assert_eq!(sessions(&store, other.id).await, [], "another person's numbers are others");
+}
+
+pub async fn a_trace_finds_a_range_of_the_greatest_length(store: Shared) {
+    let (ann, bob) = (kit::user("long", "ann"), kit::user("long", "bob"));
+    let first = tell(&store, &ann, &bob, notice("x")).await;
+    for _ in 0..2 {
+        let writes = (1..DELIVERY_SEQS_MAX / 2)
+            .map(|_| write(&ann, super::notes_kit::notify(&ann, super::notes_kit::to(&[&bob]), notice("x"))));
+        commit(&store, writes.collect()).await;
+    }
+    let last = tell(&store, &ann, &bob, notice("x")).await;
+    assert_eq!(last.seq - first.seq + 1, DELIVERY_SEQS_MAX);
+    let session = SessionId::new("0123456789abcdef0123456789abcdef").unwrap();
+    let whole = Delivery { from_seq: first.seq, last: last.id, session: session.clone(), at_ms: 7 };
+    store.note_deliveries(vec![whole]).await.unwrap();
+    for id in [first.id, last.id] {
+        assert_eq!(sessions(&store, id).await, [(session.clone(), 7)]);
+    }
 }

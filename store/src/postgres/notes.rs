@@ -15,8 +15,8 @@ use super::reads::cut;
 use super::rows::{corrupt, json as read, signed, unsigned};
 use super::statements::notes as statements;
 use crate::{
-    Delivery, FAN_OUT_CHUNK_USERS, HandOut, HandOutFate, NewJob, NotificationQuery, NotificationsPage, Progress,
-    StoreError, TRACE_ROWS_MAX,
+    DELIVERY_SEQS_MAX, Delivery, FAN_OUT_CHUNK_USERS, HandOut, HandOutFate, NewJob, NotificationQuery,
+    NotificationsPage, Progress, StoreError, TRACE_ROWS_MAX,
 };
 
 /// What a write made known: the events of notifications, and whether a fan-out job was left.
@@ -160,10 +160,11 @@ fn job(job: &NewJob) -> Value {
 }
 
 pub(super) async fn note_deliveries(connections: &Connections, deliveries: Vec<Delivery>) -> Result<(), StoreError> {
-    let ids: Vec<Uuid> = deliveries.iter().map(|delivery| delivery.notification.as_uuid()).collect();
+    let last: Vec<Uuid> = deliveries.iter().map(|delivery| delivery.last.as_uuid()).collect();
     let sessions: Vec<&str> = deliveries.iter().map(|delivery| delivery.session.as_str()).collect();
+    let from: Vec<i64> = deliveries.iter().map(|delivery| signed(delivery.from_seq)).collect();
     let times: Vec<i64> = deliveries.iter().map(|delivery| signed(delivery.at_ms)).collect();
-    connections.run(Kind::Write, statements::NOTE_DELIVERIES, &[&ids, &sessions, &times]).await.map(|_| ())
+    connections.run(Kind::Write, statements::NOTE_DELIVERIES, &[&last, &sessions, &from, &times]).await.map(|_| ())
 }
 
 pub(super) async fn trace(connections: &Connections, id: NotificationId) -> Result<Option<Trace>, StoreError> {
@@ -172,7 +173,8 @@ pub(super) async fn trace(connections: &Connections, id: NotificationId) -> Resu
         session: SessionId,
         at_ms: u64,
     }
-    let rows = connections.run(Kind::Read, statements::TRACE, &[&id.as_uuid(), &i64::from(TRACE_ROWS_MAX)]).await?;
+    let parameters: [&(dyn ToSql + Sync); 3] = [&id.as_uuid(), &i64::from(TRACE_ROWS_MAX), &signed(DELIVERY_SEQS_MAX)];
+    let rows = connections.run(Kind::Read, statements::TRACE, &parameters).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let handed: Vec<Handed> = read(row.get(4))?;
     let jobs: Vec<JobTrace> = read(row.get(5))?;

@@ -289,7 +289,7 @@ fn notes() -> Vec<Exercise> {
         "ACT set_quiet_hours": |s, n| act(&s, owner(n), Action::SetQuietHours { user: owner(n), hours: Some(QuietHours { from_minute: 1, to_minute: 2, utc_offset_minutes: 0 }) }).await;
         "CLAIM_HAND_OUTS": |s, _n| s.claim_hand_outs(10, 1000).await.unwrap();
         "SETTLE_HAND_OUTS": |s, n| s.settle_hand_outs(vec![(notification(n), HandOutFate::Settled)], vec![job(1), job(3)]).await.unwrap();
-        "NOTE_DELIVERIES": |s, n| s.note_deliveries(vec![Delivery { notification: notification(n), session: SessionId::new("s").unwrap(), at_ms: 1 }]).await.unwrap();
+        "NOTE_DELIVERIES": |s, n| s.note_deliveries(vec![Delivery { from_seq: n % 250 + 1, last: notification(n), session: SessionId::new("s").unwrap(), at_ms: 1 }]).await.unwrap();
         "TRACE": |s, n| s.trace(notification(n)).await.unwrap().unwrap();
         "CLAIM_JOBS": |s, _n| claim(&s).await;
         "FINISH_JOBS": |s, n| {

@@ -69,6 +69,9 @@ const FILL: &str = "
         FROM generate_series(0, 199) n, generate_series(1, 250) s;
     INSERT INTO events (stream, seq, at_ms, kind, detail)
         SELECT 'user:' || user_id, seq, at_ms, 24, jsonb_build_object('unread', seq) FROM notifications;
+    INSERT INTO deliveries (notification, session, at_ms) SELECT id, 'session-' || seq, 1700000000000 FROM notifications;
+    INSERT INTO delivery_ranges (notification, session, from_seq, at_ms)
+        SELECT id, 'range-' || seq, greatest(seq - 255, 1), 1700000000000 FROM notifications;
     UPDATE users SET last_seq = 250, unread = 250;
     INSERT INTO notices (title) SELECT 'Notice ' || n FROM generate_series(1, 5000) n;
     INSERT INTO outbox (state, priority, attempts, attempts_max, created_at_ms, ready_at_ms, finished_at_ms, target, body)

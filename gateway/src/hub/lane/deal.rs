@@ -13,6 +13,7 @@ use super::batch::Item;
 use super::pairs::{Pair, Step};
 use super::tables::{Counts, DueNotification, Dues, Follower, Part, Work};
 use crate::hub::LiveEvent;
+use crate::hub::diary::Handed;
 
 /// Works that are kept to be used again.
 const SPARE_WORKS_MAX: usize = 64;
@@ -251,14 +252,15 @@ impl Lane {
         }
     }
 
-    /// Writes into the diary which notifications were handed over: those that did not fit turned their pairs back.
+    /// Writes into the diary which notifications were handed over: those that did not fit turned their pairs back. A pair sends
+    /// numbers without a hole until it is brought elsewhere between two turns, so what is due for it here follows each other.
     fn note_notifications(&mut self) {
         let mut due = std::mem::take(&mut self.dues.notifications);
         let handed = due.drain(..).filter_map(|due| {
             let follower = self.followers[due.slot as usize].as_ref()?;
             let place = follower.place(due.stream)?;
             let pair = self.streams[due.stream as usize].as_ref()?.pairs.get(place)?;
-            (pair.next() > due.seq).then_some((due.id, follower.id))
+            (pair.next() > due.seq).then_some(Handed { connection: follower.id, seq: due.seq, id: due.id })
         });
         self.diary.note(handed);
         self.dues.notifications = due;

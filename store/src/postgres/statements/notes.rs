@@ -28,15 +28,23 @@ statements! {
     /// Says what becomes of them, and writes jobs.
     SETTLE_HAND_OUTS = "SELECT hallway_settle_hand_outs_v7($1, $2, $3)::text";
     /// Notes what was handed to whom; in one order, so that two diaries never wait for each other in a circle.
-    NOTE_DELIVERIES = "INSERT INTO deliveries (notification, session, at_ms) \
-        SELECT i.notification, i.session, min(i.at_ms) \
-        FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS i(notification, session, at_ms) \
-        JOIN LATERAL (SELECT 1 FROM notifications WHERE notifications.id = i.notification LIMIT 1) n ON true \
-        GROUP BY 1, 2 ORDER BY 1, 2 ON CONFLICT DO NOTHING";
-    /// What became of a notification.
+    NOTE_DELIVERIES = "INSERT INTO delivery_ranges (notification, session, from_seq, at_ms) \
+        SELECT i.last, i.session, i.from_seq, min(i.at_ms) \
+        FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[]) AS i(last, session, from_seq, at_ms) \
+        JOIN LATERAL (SELECT 1 FROM notifications WHERE notifications.id = i.last LIMIT 1) n ON true \
+        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING";
+    /// What became of a notification. It was handed over alone (nodes of the last release say so), or in a range that ends with
+    /// it or with one of those after it, no further than the last parameter.
     TRACE = "SELECT n.user_id, hallway_notification_v6(n, t)::text, n.read_at_ms, n.acknowledged_at_ms, \
             (SELECT coalesce(json_agg(d ORDER BY d.at_ms, d.session), '[]')::text FROM ( \
-                SELECT session, at_ms FROM deliveries WHERE notification = n.id ORDER BY at_ms, session LIMIT $2) d), \
+                SELECT h.session, min(h.at_ms) AS at_ms FROM ( \
+                    SELECT session, at_ms FROM deliveries WHERE notification = n.id \
+                    UNION ALL \
+                    SELECT r.session, r.at_ms FROM notifications l CROSS JOIN LATERAL ( \
+                        SELECT session, at_ms FROM delivery_ranges \
+                        WHERE delivery_ranges.notification = l.id AND delivery_ranges.from_seq <= n.seq OFFSET 0) r \
+                    WHERE l.user_id = n.user_id AND l.seq >= n.seq AND l.seq < n.seq + $3) h \
+                GROUP BY h.session ORDER BY 2, 1 LIMIT $2) d), \
             (SELECT coalesce(json_agg(hallway_job_v7(o) ORDER BY o.number), '[]')::text FROM ( \
                 SELECT job FROM outbox_notifications WHERE notification = n.id ORDER BY job LIMIT $2) j \
                 JOIN outbox o ON o.number = j.job) \

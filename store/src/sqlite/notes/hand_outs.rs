@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 use super::rows::{self, NOTIFICATION_COLUMN_COUNT, notification_columns};
 use crate::sqlite::outbox;
 use crate::sqlite::tables::{get, get_u64, get_u64_option, get_user, int};
-use crate::{Delivery, HandOut, HandOutFate, NewJob, StoreError, TRACE_ROWS_MAX};
+use crate::{DELIVERY_SEQS_MAX, Delivery, HandOut, HandOutFate, NewJob, StoreError, TRACE_ROWS_MAX};
 
 /// Claims what is to be looked at, those that wait longest first.
 pub(super) fn claim(
@@ -60,16 +60,17 @@ pub(super) fn settle(
     jobs.iter().try_for_each(|job| outbox::insert(connection, now_ms, job))
 }
 
-/// Notes what was handed to whom, of each notification as much as a trace names.
+/// Notes what was handed to whom, of ranges with the same end as many as a trace names.
 pub(super) fn note(connection: &Connection, deliveries: &[Delivery]) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO deliveries (notification, session, at_ms)
-         SELECT id, ?2, ?3 FROM notifications WHERE id = ?1
-         AND (SELECT count(*) FROM deliveries d WHERE d.notification = ?1) < ?4
+        "INSERT INTO delivery_ranges (notification, session, from_seq, at_ms)
+         SELECT id, ?2, ?3, ?4 FROM notifications WHERE id = ?1
+         AND (SELECT count(*) FROM delivery_ranges d WHERE d.notification = ?1) < ?5
          ON CONFLICT DO NOTHING",
     )?;
-    for Delivery { notification, session, at_ms } in deliveries {
-        statement.execute(params![notification.as_uuid().as_bytes(), session.as_str(), int(*at_ms), TRACE_ROWS_MAX])?;
+    for Delivery { from_seq, last, session, at_ms } in deliveries {
+        let (last, session) = (last.as_uuid(), session.as_str());
+        statement.execute(params![last.as_bytes(), session, int(*from_seq), int(*at_ms), TRACE_ROWS_MAX])?;
     }
     Ok(())
 }
@@ -93,16 +94,24 @@ pub(super) fn trace(connection: &Connection, id: NotificationId) -> Result<Optio
     }))
 }
 
-/// The first of them.
+/// The first of them: those of the notification alone, which were noted before there were ranges, and those of ranges that hold
+/// it. Such a range ends with it or with one of those after it.
 fn deliveries(connection: &Connection, id: NotificationId) -> Result<Vec<Delivered>, StoreError> {
-    let mut statement =
-        connection.prepare_cached("SELECT session, at_ms FROM deliveries WHERE notification = ?1 LIMIT ?2")?;
-    let mut found = statement.query(params![id.as_uuid().as_bytes(), TRACE_ROWS_MAX])?;
+    let mut statement = connection.prepare_cached(
+        "SELECT session, min(at_ms) FROM (
+             SELECT session, at_ms FROM deliveries WHERE notification = ?1
+             UNION ALL
+             SELECT r.session, r.at_ms FROM notifications n
+             CROSS JOIN notifications l ON l.user = n.user AND l.seq >= n.seq AND l.seq < n.seq + ?2
+             CROSS JOIN delivery_ranges r ON r.notification = l.id AND r.from_seq <= n.seq
+             WHERE n.id = ?1)
+         GROUP BY session ORDER BY 2, 1 LIMIT ?3",
+    )?;
+    let mut found = statement.query(params![id.as_uuid().as_bytes(), int(DELIVERY_SEQS_MAX), TRACE_ROWS_MAX])?;
     let mut deliveries = Vec::new();
     while let Some(row) = found.next()? {
         let session = SessionId::new(&get::<String>(row, 0)?)?;
         deliveries.push(Delivered { session, at_ms: get_u64(row, 1)? });
     }
-    deliveries.sort_by_key(|one| one.at_ms);
     Ok(deliveries)
 }

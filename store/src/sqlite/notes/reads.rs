@@ -87,6 +87,8 @@ pub(in crate::sqlite) fn trim(connection: &Connection, user: i64, first_seq: Seq
           WHERE n.user = ?1 AND n.seq < ?2 AND n.read_at_ms IS NULL) WHERE number = ?1",
         "DELETE FROM deliveries WHERE notification IN
          (SELECT n.id FROM notifications n WHERE n.user = ?1 AND n.seq < ?2)",
+        "DELETE FROM delivery_ranges WHERE notification IN
+         (SELECT n.id FROM notifications n WHERE n.user = ?1 AND n.seq < ?2)",
         "DELETE FROM notifications WHERE user = ?1 AND seq < ?2",
     ] {
         connection.prepare_cached(statement)?.execute(below)?;

@@ -109,3 +109,34 @@ async fn what_is_left_of_rooms_that_were_left_goes_with_the_next_preference() {
     assert!(shared.preferences(&bob).await.unwrap().rooms.is_empty());
     store.close().await;
 }
+
+#[tokio::test]
+async fn deliveries_of_before_there_were_ranges_are_told_and_all_of_them_go_with_their_notifications() {
+    let (store, _directory) = open(HandOutRules::default());
+    let shared: Shared = store.clone();
+    let (ann, bob) = (kit::user("old", "ann"), kit::user("old", "bob"));
+    let (first, second) = (tell(&shared, &ann, &bob, notice("x")).await, tell(&shared, &ann, &bob, notice("x")).await);
+    let old = first.id;
+    let rows = store.write(move |connection| {
+        let mut statement = connection.prepare("INSERT INTO deliveries VALUES (?1, ?2, ?3)")?;
+        for (session, at_ms) in [("a", 3), ("b", 1)] {
+            statement.execute(params![old.as_uuid().as_bytes(), session, at_ms])?;
+        }
+        Ok(())
+    });
+    rows.await.unwrap();
+    let session = |name: &str| hallway_protocol::SessionId::new(name).unwrap();
+    let range = |name: &str, at_ms| Delivery { from_seq: first.seq, last: second.id, session: session(name), at_ms };
+    store.note_deliveries(vec![range("a", 2), range("c", 4)]).await.unwrap();
+    for (id, expected) in [(first.id, vec![("b", 1), ("a", 2), ("c", 4)]), (second.id, vec![("a", 2), ("c", 4)])] {
+        let told = store.trace(id).await.unwrap().unwrap().deliveries;
+        let told: Vec<_> = told.iter().map(|one| (one.session.as_str(), one.at_ms)).collect();
+        assert_eq!(told, expected);
+    }
+    let counted = "SELECT (SELECT count(*) FROM deliveries) * 10 + (SELECT count(*) FROM delivery_ranges)";
+    for (keep_from_seq, left) in [(first.seq, 22), (second.seq, 2), (second.seq + 1, 0)] {
+        store.trim(&StreamId::User(bob.clone()), keep_from_seq).await.unwrap();
+        assert_eq!(count(&store, counted).await, left);
+    }
+    store.close().await;
+}
