@@ -39,6 +39,7 @@ const NOT_CALLED: &[&str] = &[
     "hallway_create_task_v5",
     "hallway_delete_task_v5",
     "hallway_edit_task_v5",
+    "hallway_fan_out_v6",
     "hallway_link_task_v5",
     "hallway_move_task_v5",
     "hallway_notify_v5",

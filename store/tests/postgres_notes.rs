@@ -122,14 +122,14 @@ async fn statements_of_a_step(store: &PostgresStore, url: &str, nonce: &str, peo
         )
         .await
         .unwrap();
-    client.query(&format!("SELECT hallway_fan_out_v6({people}, NULL)::text"), &[]).await.unwrap();
+    client.query(&format!("SELECT * FROM hallway_fan_out_v11({people}, NULL)"), &[]).await.unwrap();
     drop(client);
     let heard = driver.await.unwrap();
     let queries = heard.iter().filter_map(|text| text.split_once("Query Text: "));
     let mut said: Vec<String> =
         queries.map(|(_, query)| query.split_whitespace().take(6).collect::<Vec<_>>().join(" ")).collect();
     while store.fan_out().await.unwrap().more {}
-    said.retain(|one| !one.contains("LOAD") && !one.starts_with("SELECT hallway_fan_out_v6("));
+    said.retain(|one| !one.contains("LOAD") && !one.starts_with("SELECT * FROM hallway_fan_out_v11("));
     said
 }
 

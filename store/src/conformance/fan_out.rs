@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hallway_protocol::{Event, EventBody, StreamId, UserId};
+use hallway_protocol::notification::Level;
+use hallway_protocol::{Event, EventBody, Meta, StreamId, UserId};
 
 use super::kit::{self, Shared, one, whole};
 use super::notes_kit::{
-    acknowledge, claim, counts, fan_out, gather, inbox, job, notice, notify, quiet_now, read, team, tell, told, urgent,
-    whom,
+    acknowledge, claim, counts, fan_out, gather, inbox, job, notice, notify, prefer, quiet_now, read, team, tell, told,
+    urgent, whom,
 };
 use crate::{Action, Addressed, FAN_OUT_CHUNK_USERS, HandOut, HandOutFate, NewJob, Notice, RECIPIENTS_WITH_CAUSE_MAX};
 
@@ -68,6 +69,62 @@ pub async fn a_crowd_is_notified_in_steps_each_person_once(store: Shared) {
     let again = one(&store, ann, notify(ann, Addressed::Room(room.clone()), keyed)).await;
     assert!(again.fans_out);
     assert!(self::reached(&fan_out(&store).await).is_empty(), "all have one of the key");
+}
+
+/// Whom the steps of a notice told, and who of them is told in silence. Each has exactly what their list says.
+async fn told_of(store: &Shared, from: &UserId, to: Addressed, notice: Notice) -> BTreeMap<UserId, bool> {
+    assert!(one(store, from, notify(from, to, notice.clone())).await.fans_out);
+    let mut silences = BTreeMap::new();
+    for (user, notification, unread) in fan_out(store).await.iter().flat_map(|events| told(events)) {
+        let page = inbox(store, &user).await;
+        assert_eq!((page.notifications.first(), page.unread), (Some(&notification), unread), "{user}");
+        assert_eq!((&notification.title, &notification.text), (&Some(notice.title.clone()), &notice.text));
+        assert_eq!((&notification.data, &notification.by), (&notice.data, &Some(from.clone())));
+        let within_ms = notification.acknowledge_by_ms.map(|by| by - notification.at_ms);
+        assert_eq!(within_ms, notice.acknowledge_within_ms.filter(|_| notice.urgent));
+        whole(store, StreamId::User(user.clone())).await;
+        assert!(silences.insert(user, notification.silent).is_none(), "once");
+    }
+    silences
+}
+
+pub async fn a_crowd_is_told_as_each_of_them_prefers(store: Shared) {
+    let (room, people) = team(&store, "wants", &["ann"]).await;
+    let ann = &people[0];
+    let crowd = crowd("wants", 60);
+    gather(&store, &room, ann, &crowd).await;
+    for (person, place, level) in [
+        (0, None, Level::None),
+        (1, Some(&room), Level::None),
+        (2, None, Level::None),
+        (2, Some(&room), Level::All),
+        (3, Some(&room), Level::Mentions),
+        (4, None, Level::Mentions),
+    ] {
+        one(&store, &crowd[person], prefer(&crowd[person], place, Some(level))).await;
+    }
+    for (person, now) in [(5, true), (6, false)] {
+        let hours = Some(quiet_now(now));
+        one(&store, &crowd[person], Action::SetQuietHours { user: crowd[person].clone(), hours }).await;
+    }
+    let but = |left_out: &[usize], silent: &[usize]| -> BTreeMap<UserId, bool> {
+        let told = (0..crowd.len()).filter(|person| !left_out.contains(person));
+        told.map(|person| (crowd[person].clone(), silent.contains(&person))).collect()
+    };
+    let said = Notice {
+        text: Some("at \"noon\"".to_owned()),
+        data: Some(Meta::from_json("{\"page\":[1]}").unwrap()),
+        acknowledge_within_ms: Some(7_000),
+        ..notice("lunch")
+    };
+    let in_room = told_of(&store, ann, Addressed::Room(room.clone()), said.clone()).await;
+    assert_eq!(in_room, but(&[0, 1, 3, 4], &[5]), "in a room what was chosen there comes first");
+    let everywhere = told_of(&store, ann, Addressed::Everyone, said.clone()).await;
+    assert_eq!(everywhere, but(&[0, 2, 4], &[5]), "elsewhere it does not count");
+    let named = told_of(&store, ann, Addressed::Users(crowd.clone()), said.clone()).await;
+    assert_eq!(named, but(&[0, 2], &[5]), "a notice to named people is meant for them");
+    let loud = told_of(&store, ann, Addressed::Room(room.clone()), Notice { urgent: true, ..said }).await;
+    assert_eq!(loud, but(&[], &[]), "what is urgent passes");
 }
 
 pub async fn an_urgent_crowd_does_not_wait_for_one_that_is_not(store: Shared) {

@@ -130,6 +130,7 @@ macro_rules! store_notifications_suite {
             reading: a_trace_finds_a_range_of_the_greatest_length,
             fan_out: fifty_are_notified_with_the_cause_and_more_by_a_job,
             fan_out: a_crowd_is_notified_in_steps_each_person_once,
+            fan_out: a_crowd_is_told_as_each_of_them_prefers,
             fan_out: an_urgent_crowd_does_not_wait_for_one_that_is_not,
             fan_out: steps_at_the_same_time_notify_each_person_once,
             fan_out: everyone_is_whoever_is_known,

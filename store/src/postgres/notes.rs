@@ -1,8 +1,9 @@
 //! Notifications: what is asked about them, what is done about them without being asked, and how they come out of writes.
 
 use hallway_protocol::command::{Preferences, RoomLevel};
+use hallway_protocol::event::NotificationCreated;
 use hallway_protocol::notification::{Delivered, JobTrace, Level, Notification, QuietHours, Trace};
-use hallway_protocol::{Epoch, Event, NotificationId, RoomId, SessionId, UserId};
+use hallway_protocol::{Epoch, Event, EventBody, NotificationId, RoomId, SessionId, StreamId, UserId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_postgres::Row;
@@ -104,7 +105,21 @@ async fn step(
 
 pub(super) async fn fan_out(connections: &Connections) -> Result<Progress, StoreError> {
     let people_max = i32::try_from(FAN_OUT_CHUNK_USERS).unwrap_or(i32::MAX);
-    step(connections, statements::FAN_OUT, &[&people_max, &connections.first_look_ms()]).await
+    let parameters: [&(dyn ToSql + Sync); 2] = [&people_max, &connections.first_look_ms()];
+    let row = connections.run_one(Kind::Write, statements::FAN_OUT, &parameters).await?;
+    let (epoch, more) = (Epoch::new(row.get(0))?, row.get(1));
+    let Some(first) = row.get::<_, Option<&str>>(2) else { return Ok(Progress { epoch, events: Vec::new(), more }) };
+    let first: Notification = read(first)?;
+    let (people, seqs): (Vec<&str>, Vec<i64>) = (row.get(3), row.get(4));
+    let (ids, silences, unreads): (Vec<Uuid>, Vec<bool>, Vec<i64>) = (row.get(5), row.get(6), row.get(7));
+    let told = people.iter().zip(seqs).zip(ids).zip(silences).zip(unreads);
+    let events = told.map(|((((user, seq), id), silent), unread)| {
+        let seq = unsigned(seq);
+        let notification = Notification { id: NotificationId::from_uuid(id)?, seq, silent, ..first.clone() };
+        let body = EventBody::NotificationCreated(NotificationCreated { notification, unread: unsigned(unread) });
+        Ok(Event { stream: StreamId::User(UserId::new(user)?), seq, at_ms: first.at_ms, body })
+    });
+    Ok(Progress { epoch, events: events.collect::<Result<_, StoreError>>()?, more })
 }
 
 /// Waits for locked rooms like every write; when one is locked for too long, the others go on without it.

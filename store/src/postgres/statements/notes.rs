@@ -20,7 +20,7 @@ statements! {
         LEFT JOIN (preferences p JOIN members m ON m.room = p.room AND m.user_id = p.user_id) ON p.user_id = u.id \
         WHERE u.id = $1 ORDER BY p.room";
     /// A step of a fan-out job.
-    FAN_OUT = "SELECT hallway_fan_out_v6($1, $2)::text";
+    FAN_OUT = "SELECT epoch, more, first, people, seqs, ids, silences, unreads FROM hallway_fan_out_v11($1, $2)";
     /// Due times that have come.
     FIRE_DUE = "SELECT hallway_fire_due_v6($1, $2, $3)::text";
     /// Claims notifications that may have to be handed out.
