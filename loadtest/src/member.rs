@@ -67,6 +67,8 @@ pub(crate) struct Watch {
     pub(crate) untimed: bool,
     /// Which of the targets it connects to.
     pub(crate) target: usize,
+    /// Much comes at once: it comes back to what it missed.
+    pub(crate) catches_up: bool,
 }
 
 impl Member {

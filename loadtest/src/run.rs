@@ -24,6 +24,8 @@ const SETUP_MAX_AT_ONCE: usize = 64;
 const PUBLISH_FOR: Duration = Duration::from_secs(30);
 /// How long one connection's sync may take.
 const SYNC_WITHIN: Duration = Duration::from_secs(60);
+/// What a member who comes back reads from its socket at once.
+const CATCH_UP_READ_BYTES: usize = 32 * 1024;
 /// After this the send counts as late.
 pub(crate) const LATE_AFTER: Duration = Duration::from_millis(10);
 
@@ -91,6 +93,7 @@ impl Context {
     ) -> Result<Handle, Failure> {
         let mut connect = self.options(&user, how.target)?.positions(how.positions.clone());
         connect.receive_buffer_bytes = receive_buffer_bytes;
+        connect.read_buffer_bytes = how.catches_up.then_some(CATCH_UP_READ_BYTES);
         let target = how.target;
         let (member, progress, delivered, session) = Member::new(&self.ledger, &self.metrics, &user, how);
         let began = Instant::now();
@@ -189,7 +192,7 @@ impl Context {
             |room: &RoomId| Position { stream: StreamId::Room(room.clone()), epoch: epoch.clone(), seq: 0 };
         let positions: Vec<Position> = rooms.iter().map(from_start).collect();
         let opening = Opening { final_read_of_node: u32::try_from(node).ok(), limited: false };
-        let how = Watch { opening, positions, target: node, ..Watch::default() };
+        let how = Watch { opening, positions, target: node, catches_up: true, ..Watch::default() };
         let mut handle = self.connect(user, how, None).await?;
         wait_until_synced(&mut handle).await?;
         self.record(|recorder| recorder.done(handle.session));

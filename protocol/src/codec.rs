@@ -210,6 +210,17 @@ pub fn decode_frame(codec: Codec, bytes: &[u8]) -> Result<Received, DecodeError>
     }
 }
 
+/// The same for JSON of which it is known that it is UTF-8, as it is of every text message: its strings are not checked again.
+///
+/// # Errors
+/// As [`decode_frame`].
+pub fn decode_text_frame(text: &str) -> Result<Received, DecodeError> {
+    match serde_json::from_str(text) {
+        Ok(frame) => Ok(Received::Frame(frame)),
+        Err(error) => skip_frame(text.as_bytes(), &error),
+    }
+}
+
 fn json<T: Serialize>(value: &T) -> Vec<u8> {
     let mut out = Vec::with_capacity(TYPICAL_BYTES);
     // Our types have string keys and no foreign serialisers, so this cannot fail.
@@ -309,6 +320,21 @@ fn whole<T>(kind: u16, (value, rest): (T, &[u8])) -> Result<T, DecodeError> {
 mod tests {
     use super::*;
     use crate::command::{Ping, Pong};
+
+    #[test]
+    fn text_is_read_as_its_bytes_are() {
+        for text in [
+            r#"{"ok":{"id":7,"reply":{"ping":{"at_ms":3}}}}"#,
+            r#"{"event":{"stream":"room:lobby","seq":4,"at_ms":1,"body":{"room.archived":{"by":"ada"}}}}"#,
+            r#"{"event":{"stream":"room:lobby","seq":4,"at_ms":1,"body":{"from.tomorrow":{"by":"\u00e4ä"}}}}"#,
+            r#"{"tomorrow":{}}"#,
+            "{\"event\":{}}",
+            "ä",
+            "",
+        ] {
+            assert_eq!(decode_text_frame(text), decode_frame(Codec::Json, text.as_bytes()), "{text}");
+        }
+    }
 
     #[test]
     fn a_request_survives_both_codecs() {

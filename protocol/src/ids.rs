@@ -39,12 +39,37 @@ impl InvalidId {
     }
 }
 
-fn is_name_byte(byte: u8) -> bool {
+const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-')
 }
 
-fn is_visible_byte(byte: u8) -> bool {
+const fn is_visible_byte(byte: u8) -> bool {
     byte.is_ascii_graphic()
+}
+
+/// Which bytes an id may hold. Ids are read with every event, and looking bytes up costs less than comparing them.
+type Allowed = [bool; 256];
+
+macro_rules! allowed {
+    ($is_allowed:ident) => {{
+        let mut table = [false; 256];
+        let mut byte: u8 = 0;
+        loop {
+            table[byte as usize] = $is_allowed(byte);
+            if byte == u8::MAX {
+                break table;
+            }
+            byte += 1;
+        }
+    }};
+}
+
+static NAME_BYTES: Allowed = allowed!(is_name_byte);
+static VISIBLE_BYTES: Allowed = allowed!(is_visible_byte);
+
+fn holds_only(text: &str, allowed: &Allowed) -> bool {
+    // Without a way out, so that nothing waits for a branch: ids are short, and hardly any is refused.
+    text.bytes().fold(true, |all, byte| all & allowed[usize::from(byte)])
 }
 
 macro_rules! string_id {
@@ -59,7 +84,7 @@ macro_rules! string_id {
             /// # Errors
             /// [`InvalidId`] when the text is empty, too long or holds a byte that is not allowed.
             pub fn new(text: &str) -> Result<Self, InvalidId> {
-                if text.is_empty() || text.len() > $max || !text.bytes().all($allowed) {
+                if text.is_empty() || text.len() > $max || !holds_only(text, &$allowed) {
                     return Err(InvalidId::new($what, text, $rule));
                 }
                 Ok(Self(Arc::from(text)))
@@ -123,24 +148,24 @@ macro_rules! string_id {
 
 string_id!(
     /// A room, named by the application (or derived, for a direct room).
-    RoomId, "room id", ID_MAX_BYTES, is_name_byte, "1 to 64 of the characters A-Z a-z 0-9 _ . : -"
+    RoomId, "room id", ID_MAX_BYTES, NAME_BYTES, "1 to 64 of the characters A-Z a-z 0-9 _ . : -"
 );
 string_id!(
     /// A user, named by the application in the token's `sub`.
-    UserId, "user id", ID_MAX_BYTES, is_name_byte, "1 to 64 of the characters A-Z a-z 0-9 _ . : -"
+    UserId, "user id", ID_MAX_BYTES, NAME_BYTES, "1 to 64 of the characters A-Z a-z 0-9 _ . : -"
 );
 string_id!(
     /// Names one intent of one sender, so that repeating it is safe.
-    Nonce, "nonce", NONCE_MAX_BYTES, is_visible_byte, "1 to 64 visible ASCII characters"
+    Nonce, "nonce", NONCE_MAX_BYTES, VISIBLE_BYTES, "1 to 64 visible ASCII characters"
 );
 string_id!(
     /// One life of the store. Positions of different epochs cannot be compared.
-    Epoch, "epoch", EPOCH_MAX_BYTES, is_visible_byte, "1 to 64 visible ASCII characters"
+    Epoch, "epoch", EPOCH_MAX_BYTES, VISIBLE_BYTES, "1 to 64 visible ASCII characters"
 );
 
 string_id!(
     /// A connection, from its hello to its end, named by its node.
-    SessionId, "session id", SESSION_MAX_BYTES, is_visible_byte, "1 to 64 visible ASCII characters"
+    SessionId, "session id", SESSION_MAX_BYTES, VISIBLE_BYTES, "1 to 64 visible ASCII characters"
 );
 
 impl RoomId {

@@ -429,6 +429,13 @@ impl Hub {
         }
     }
 
+    /// What the node has in memory of a room from a number on, so that nobody needs to read it. `None`: not all of it, or
+    /// nothing.
+    #[must_use]
+    pub fn held(&self, stream: &StreamId, from: Seq) -> Option<Vec<Arc<LiveEvent>>> {
+        self.shared.rings.get(stream.room()?)?.from(from)
+    }
+
     /// What was read from the log for a pair that is Behind.
     pub fn page(&self, page: PageForPair) {
         self.shared.lane(page.connection).push(LaneMessage::Page(page));

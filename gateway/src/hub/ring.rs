@@ -99,6 +99,15 @@ impl Ring {
         })
     }
 
+    /// Everything from a number on, as far as this node has come; `None` when that begins before what is here, or after it.
+    #[must_use]
+    pub fn from(&self, from: Seq) -> Option<Vec<Arc<LiveEvent>>> {
+        let inner = self.inner();
+        let events = &inner.as_ref()?.events;
+        let start = usize::try_from(from.checked_sub(events.front()?.seq())?).ok()?;
+        (start < events.len()).then(|| events.range(start..).cloned().collect())
+    }
+
     /// Events `from..=to`, when all of them are here.
     #[must_use]
     pub fn range(&self, from: Seq, to: Seq) -> Option<Vec<Arc<LiveEvent>>> {
@@ -213,6 +222,19 @@ mod tests {
         };
         let body = EventBody::MessageCreated(MessageCreated { message });
         Arc::new(LiveEvent::new(Event { stream: StreamId::System, seq, at_ms: 0, body }))
+    }
+
+    #[test]
+    fn from_a_number_on_comes_all_of_it_or_nothing() {
+        let (metrics, _) = Metrics::new().unwrap();
+        let ring = Ring::new(&RingBounds::new(4, 1_000_000, metrics));
+        let from = |seq| ring.from(seq).map(|events| events.iter().map(|event| event.seq()).collect::<Vec<_>>());
+        assert_eq!(from(1), None, "nothing is here");
+        (1..=10).for_each(|seq| ring.push(&message(seq, 10)));
+        assert_eq!([from(0), from(1), from(6)], [None, None, None], "forgotten");
+        assert_eq!(from(7), Some(vec![7, 8, 9, 10]));
+        assert_eq!(from(10), Some(vec![10]));
+        assert_eq!([from(11), from(u64::MAX)], [None, None], "not here yet");
     }
 
     #[test]

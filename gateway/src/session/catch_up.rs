@@ -1,5 +1,5 @@
-//! Serves the streams that are Behind from the log: one read in flight, none while the backlog is more than half full, and as
-//! many events as the socket takes.
+//! Serves the streams that are Behind, as many events as the socket takes and nothing while the backlog is more than half full:
+//! from the rings what is there, the rest from the log, with one read in flight.
 
 use std::sync::Arc;
 
@@ -10,12 +10,14 @@ use hallway_store::PageRequest;
 
 use super::Sessions;
 use super::page_sizes::PageSizes;
-use crate::hub::{Behind, Connection, LiveEvent, LogPage, PageForPair};
+use crate::hub::{Behind, Connection, Hub, LiveEvent, LogPage, PageForPair};
 
 /// Streams read in one go.
 const STREAMS_MAX: usize = 64;
 /// Pages of many streams are shorter, so that one read stays near what a socket takes.
 const EVENTS_MIN_PER_STREAM: u64 = 32;
+/// What a stream gets from its ring at once, however many others wait: whole pages cost the lane less than many small ones.
+const HELD_MIN_BYTES_PER_STREAM: u64 = 16 * 1024;
 /// Pages in which the end of a membership is looked for. Beyond them it counts as ended before what the log still has.
 const MEMBERSHIP_PAGES_MAX: usize = 64;
 
@@ -26,6 +28,68 @@ pub(crate) fn next(connection: &Connection) -> Option<Vec<Behind>> {
     }
     let behind = connection.take_behind(STREAMS_MAX);
     (!behind.is_empty()).then_some(behind)
+}
+
+/// What became of the streams that were to be served from the rings.
+pub(crate) struct Served {
+    /// Whether the lane has something to hand out.
+    pub(crate) any: bool,
+    /// What the rings do not have.
+    pub(crate) unheld: Vec<Behind>,
+}
+
+/// Gives the lane what the rings have of these streams, as much as the socket takes; what it does not is wanted again. A ring
+/// has what the log has, so that these are pages like any other, but for their cost.
+pub(crate) fn serve_from_rings(hub: &Hub, connection: &Connection, behind: Vec<Behind>, sizes: &PageSizes) -> Served {
+    let mut served = Served { any: false, unheld: Vec::new() };
+    let mut left_bytes = sizes.room_bytes(connection.outbound.backlog_bytes() as u64);
+    let mut later = Vec::new();
+    let mut remaining = behind.len() as u64;
+    for wanted in in_turn(behind) {
+        let share_bytes = (left_bytes / remaining).max(HELD_MIN_BYTES_PER_STREAM);
+        remaining -= 1;
+        let Some(mut events) = hub.held(&wanted.stream, wanted.next) else {
+            served.unheld.push(wanted);
+            continue;
+        };
+        if left_bytes == 0 {
+            later.push(wanted);
+            continue;
+        }
+        left_bytes = left_bytes.saturating_sub(cut(&mut events, share_bytes, connection.codec));
+        served.any = true;
+        hub.page(PageForPair {
+            connection: connection.id,
+            stream: wanted.stream,
+            from: wanted.next,
+            reset: None,
+            member_since: None,
+            ends_later: false,
+            events,
+        });
+    }
+    connection.ask_again(later);
+    served
+}
+
+/// Leaves so many bytes of events, and at least one event; how many bytes these are.
+fn cut(events: &mut Vec<Arc<LiveEvent>>, most_bytes: u64, codec: Codec) -> u64 {
+    let mut bytes = 0;
+    let past = events.iter().position(|event| {
+        let is_past = bytes >= most_bytes;
+        bytes += if is_past { 0 } else { event.frame().bytes(codec).len() as u64 };
+        is_past
+    });
+    events.truncate(past.unwrap_or(events.len()));
+    bytes
+}
+
+/// Begins at a place that changes with what was served, so that busy streams in front do not take all room every time.
+fn in_turn(mut behind: Vec<Behind>) -> Vec<Behind> {
+    let served = behind.iter().fold(0_u64, |sum, behind| sum.wrapping_add(behind.next));
+    let start = served % (behind.len() as u64).max(1);
+    behind.rotate_left(usize::try_from(start).unwrap_or(0));
+    behind
 }
 
 /// What to ask of the log for them.
@@ -123,4 +187,48 @@ pub(crate) fn reset_of(behind: &Behind, page: &LogPage, epoch: &Epoch) -> Option
         None => page.last_seq,
     };
     Some(Reset { stream: behind.stream.clone(), epoch: epoch.clone(), seq, reason: ResetReason::Trimmed })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test panics")]
+    use hallway_protocol::Event;
+    use hallway_protocol::event::RoomArchived;
+
+    use super::*;
+
+    #[test]
+    fn what_is_cut_has_at_least_one_event_and_ends_where_the_bytes_do() {
+        let event = |seq| {
+            let body = EventBody::RoomArchived(RoomArchived { by: UserId::new("ada").unwrap() });
+            Arc::new(LiveEvent::new(Event { stream: StreamId::System, seq, at_ms: 0, body }))
+        };
+        let all: Vec<_> = (1..=9).map(event).collect();
+        let one_bytes = all[0].frame().bytes(Codec::Json).len() as u64;
+        for (most_bytes, count) in [(1, 1), (one_bytes, 1), (one_bytes + 1, 2), (9 * one_bytes, 9), (u64::MAX, 9)] {
+            let mut events = all.clone();
+            assert_eq!(cut(&mut events, most_bytes, Codec::Json), count * one_bytes, "at most {most_bytes} bytes");
+            assert_eq!(events.len() as u64, count, "at most {most_bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn each_stream_is_first_in_some_turn_and_none_is_lost() {
+        let behind = |next| -> Vec<Behind> {
+            (0..5).map(|room| Behind { stream: format!("room:r{room}").parse().unwrap(), next }).collect()
+        };
+        let mut firsts: Vec<String> = Vec::new();
+        for next in 1..=5 {
+            let mut turned =
+                in_turn([vec![Behind { next: next * 7, ..behind(0)[0].clone() }], behind(0)[1..].to_vec()].concat());
+            firsts.push(turned[0].stream.to_string());
+            turned.sort_by_key(|behind| behind.stream.to_string());
+            assert_eq!(turned.len(), 5);
+            assert!(turned.iter().zip(behind(0)).all(|(one, other)| one.stream == other.stream));
+        }
+        firsts.sort();
+        firsts.dedup();
+        assert_eq!(firsts.len(), 5, "{firsts:?}");
+        assert!(in_turn(Vec::new()).is_empty());
+    }
 }

@@ -44,7 +44,7 @@ impl PageSizes {
     }
 
     /// What a socket may take of which so many bytes wait: while some do, the kernel takes none.
-    fn room_bytes(&self, backlog_bytes: u64) -> u64 {
+    pub(crate) fn room_bytes(&self, backlog_bytes: u64) -> u64 {
         let kernel = if backlog_bytes == 0 { self.kernel_max_bytes } else { 0 };
         self.backlog_max_bytes.saturating_sub(backlog_bytes) + kernel
     }

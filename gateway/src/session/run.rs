@@ -148,7 +148,8 @@ impl Identified {
             outbound.flush();
             is_served = true;
         }
-        let mut is_handed_over = self.poll_pages(cx);
+        let is_held = self.begin_pages();
+        let mut is_handed_over = is_held | self.poll_pages(cx);
         is_handed_over |= self.requests.poll_finished(cx, &mut line.replies());
         let read = self.poll_read(cx, line);
         is_handed_over |= read.is_ready();
@@ -158,6 +159,8 @@ impl Identified {
         match read {
             Poll::Ready(Err(end)) => Turn::End(end),
             Poll::Ready(Ok(Left::More)) => Turn::Yield,
+            // What comes from memory uses up none of Tokio's budget.
+            _ if is_held => Turn::Yield,
             Poll::Ready(Ok(Left::Nothing)) => Turn::Again,
             Poll::Pending if is_served || is_handed_over => Turn::Again,
             Poll::Pending => Turn::Wait,
@@ -183,9 +186,6 @@ impl Identified {
     }
 
     fn poll_pages(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.pages.is_none() && self.parting != Parting::Revoked {
-            self.pages = self.next_pages();
-        }
         let Some(Poll::Ready(read)) = self.pages.as_mut().map(|pages| pages.as_mut().poll(cx)) else { return false };
         self.pages = None;
         self.hand_over(read);
@@ -262,17 +262,26 @@ impl Identified {
         None
     }
 
-    fn next_pages(&self) -> Option<Pin<Box<dyn Future<Output = Pages> + Send>>> {
+    /// Serves the streams that are Behind from memory, and begins to read those that are not there. Whether the former did
+    /// anything.
+    fn begin_pages(&mut self) -> bool {
+        if self.pages.is_some() || self.parting == Parting::Revoked {
+            return false;
+        }
         let connection = Arc::clone(&self.requests.actor.connection);
-        let behind = catch_up::next(&connection)?;
+        let Some(behind) = catch_up::next(&connection) else { return false };
         let sessions = Arc::clone(&self.requests.sessions);
-        Some(Box::pin(async move {
-            let read = catch_up::read(sessions, connection, behind).await;
-            if read.is_err() {
-                tokio::time::sleep(READ_RETRY_PAUSE).await;
-            }
-            read
-        }))
+        let served = catch_up::serve_from_rings(sessions.service.hub(), &connection, behind, &sessions.page_sizes);
+        if !served.unheld.is_empty() {
+            self.pages = Some(Box::pin(async move {
+                let read = catch_up::read(sessions, connection, served.unheld).await;
+                if read.is_err() {
+                    tokio::time::sleep(READ_RETRY_PAUSE).await;
+                }
+                read
+            }));
+        }
+        served.any
     }
 
     /// The lane alone appends what was read.

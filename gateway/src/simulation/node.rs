@@ -332,7 +332,8 @@ pub(super) fn hang_up(world: &mut World, node: NodeRef, id: u64) {
 }
 
 fn session_turn(world: &mut World, node: NodeRef, id: u64) {
-    let Some(session) = world.alive(node).and_then(|alive| alive.sessions.get_mut(&id)) else { return };
+    let Some(alive) = world.alive(node) else { return };
+    let Some(session) = alive.sessions.get_mut(&id) else { return };
     session.turn_is_due = false;
     let outbound = &session.connection.outbound;
     if outbound.close_requested().is_some() || outbound.is_broken() {
@@ -342,9 +343,12 @@ fn session_turn(world: &mut World, node: NodeRef, id: u64) {
     if !session.is_reading_log
         && let Some(behind) = catch_up::next(&session.connection)
     {
-        session.is_reading_log = true;
         let connection = Arc::clone(&session.connection);
-        read_log(world, node, &connection, behind);
+        let served = catch_up::serve_from_rings(&alive.hub.hub, &connection, behind, &alive.page_sizes);
+        if !served.unheld.is_empty() {
+            session.is_reading_log = true;
+            read_log(world, node, &connection, served.unheld);
+        }
     }
     poke(world, node);
 }

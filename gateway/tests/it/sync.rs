@@ -159,6 +159,26 @@ async fn a_long_absence_comes_in_pages_without_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_node_has_in_memory_is_not_read_again_however_little_a_socket_takes() {
+    let node = TestNode::start(|config| {
+        config.limits.socket_send_buffer_bytes = 16_384;
+        config.limits.backlog_max_bytes = 16_384;
+        config.limits.ring_max_bytes = 16_777_216;
+    })
+    .await;
+    let mut seat = room_with(&node, 2).await;
+    for number in 3..=200 {
+        assert_eq!(seat.say("lobby", &"x".repeat(4_000)).await, number);
+    }
+    seat.events("lobby", 3..=200).await;
+    let streams = node.metric("hallway_store_page_streams_total").await;
+    let mut absent = node.enter(&node.options("ada").positions(vec![seat.at("lobby", 2)])).await;
+    absent.events("lobby", 3..=200).await;
+    absent.synced().await;
+    assert_eq!(node.metric("hallway_store_page_streams_total").await, streams, "800 KB in pieces of 16 KB");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_sync_a_message_comes_as_it_is_now_and_deleted_text_is_gone() {
     for ring_events_max in [1, 256] {
         let node = TestNode::start(|config| config.limits.ring_events_max = ring_events_max).await;

@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use crate::error::{ClientError, End};
 
-/// Read buffer of a socket. The library's own default of 128 KiB is filled with zeros at every read.
+/// Read buffer of a socket, unless another size is asked for: the library fills it with zeros at every read.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// Most bytes that wait for a node that does not read.
 const WRITE_BUFFER_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -39,6 +39,8 @@ pub struct ConnectOptions {
     pub client_name: String,
     /// `SO_RCVBUF`, for clients that shall feel full soon; without it the system's own.
     pub receive_buffer_bytes: Option<u32>,
+    /// What is read at once, for clients to which much comes at once; without it 4 KiB.
+    pub read_buffer_bytes: Option<usize>,
     /// For connecting, the upgrade and `hello` together.
     pub timeout: Duration,
 }
@@ -62,6 +64,7 @@ impl ConnectOptions {
             limit: None,
             client_name: "hallway-rust".to_owned(),
             receive_buffer_bytes: None,
+            read_buffer_bytes: None,
             timeout: Duration::from_secs(10),
         }
     }
@@ -131,7 +134,7 @@ impl Connection {
         let mut request = options.url.as_str().into_client_request().map_err(ClientError::from_websocket)?;
         request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(options.codec.subprotocol()));
         let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
+            .read_buffer_size(options.read_buffer_bytes.unwrap_or(READ_BUFFER_BYTES))
             .write_buffer_size(READ_BUFFER_BYTES)
             .max_write_buffer_size(WRITE_BUFFER_MAX_BYTES)
             .max_message_size(Some(MESSAGE_MAX_BYTES))
@@ -308,9 +311,11 @@ impl Connection {
                 }
             };
             self.last_heard = Instant::now();
-            let bytes: &[u8] = match &message {
-                Message::Text(text) => text.as_bytes(),
-                Message::Binary(bytes) => bytes,
+            let received = match &message {
+                // Text in another codec than JSON is no frame, and is told as that.
+                Message::Text(text) if self.codec == Codec::Json => codec::decode_text_frame(text),
+                Message::Text(text) => codec::decode_frame(self.codec, text.as_bytes()),
+                Message::Binary(bytes) => codec::decode_frame(self.codec, bytes),
                 Message::Close(frame) => {
                     let (code, reason) = match frame {
                         Some(frame) => (Some(frame.code.into()), frame.reason.to_string()),
@@ -320,8 +325,7 @@ impl Connection {
                 }
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
             };
-            let received = codec::decode_frame(self.codec, bytes).map_err(ClientError::Unreadable);
-            return Poll::Ready(received);
+            return Poll::Ready(received.map_err(ClientError::Unreadable));
         }
     }
 }

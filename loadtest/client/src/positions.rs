@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use hallway_protocol::frame::Reset;
 use hallway_protocol::{Epoch, EventBody, Position, RoomId, Seq, StreamId, UserId};
 
@@ -21,7 +22,7 @@ pub enum Step {
 /// A client's positions.
 #[derive(Debug, Clone, Default)]
 pub struct Positions {
-    streams: HashMap<StreamId, (Epoch, Seq)>,
+    streams: HashMap<StreamId, (Epoch, Seq), RandomState>,
     epoch: Option<Epoch>,
     user: Option<UserId>,
     /// Where the present memberships began.

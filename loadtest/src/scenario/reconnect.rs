@@ -36,7 +36,7 @@ pub(super) async fn run(context: &Arc<Context>) -> Result<Value, Failure> {
         if context.stopped() {
             break;
         }
-        let how = Watch { positions: positions.clone(), ..Watch::default() };
+        let how = Watch { positions: positions.clone(), catches_up: true, ..Watch::default() };
         let began = Instant::now();
         let mut handle = context.connect(reader.user.clone(), how, None).await?;
         let synced_at = wait_until_synced(&mut handle).await?;

@@ -137,7 +137,7 @@ async fn come_back(context: &Arc<Context>, people: &[Away]) -> Result<(), Failur
 }
 
 async fn one(context: &Arc<Context>, (user, positions): Away, due: Instant) -> Result<(), Failure> {
-    let how = Watch { positions, ..Watch::default() };
+    let how = Watch { positions, catches_up: true, ..Watch::default() };
     let mut handle = context.connect(user, how, None).await?;
     let synced_at = wait_until_synced(&mut handle).await?;
     context.metrics.of(Metric::Sync).record(synced_at.saturating_duration_since(due));

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
 use hallway_protocol::command::Committed;
 use hallway_protocol::notification::Notification;
 use hallway_protocol::task::{Task, TaskStatus};
@@ -36,14 +37,17 @@ pub struct Opening {
 pub struct Recorder {
     ledger: Arc<Ledger>,
     records: Vec<Record>,
-    streams: HashMap<StreamId, u32>,
-    users: HashMap<UserId, u32>,
+    streams: HashMap<StreamId, u32, RandomState>,
+    /// The stream that was named last: events of one stream often follow each other.
+    last_stream: Option<(StreamId, u32)>,
+    users: HashMap<UserId, u32, RandomState>,
     epoch: Option<(Epoch, u32)>,
 }
 
 impl Recorder {
     pub(super) fn new(ledger: Arc<Ledger>) -> Self {
-        Self { ledger, records: Vec::new(), streams: HashMap::new(), users: HashMap::new(), epoch: None }
+        let (streams, users) = (HashMap::default(), HashMap::default());
+        Self { ledger, records: Vec::new(), streams, last_stream: None, users, epoch: None }
     }
 
     /// A session begins.
@@ -241,11 +245,20 @@ impl Recorder {
     }
 
     fn stream(&mut self, stream: &StreamId) -> u32 {
-        if let Some(number) = self.streams.get(stream) {
+        if let Some((last, number)) = &self.last_stream
+            && last == stream
+        {
             return *number;
         }
-        let number = self.ledger.lock().names.streams.number(stream);
-        self.streams.insert(stream.clone(), number);
+        let number = match self.streams.get(stream) {
+            Some(number) => *number,
+            None => {
+                let number = self.ledger.lock().names.streams.number(stream);
+                self.streams.insert(stream.clone(), number);
+                number
+            }
+        };
+        self.last_stream = Some((stream.clone(), number));
         number
     }
 
