@@ -118,6 +118,7 @@ async fn come_back(context: &Arc<Context>, people: &[Away]) -> Result<(), Failur
     for number in 0..settings.reconnects as usize {
         let Some(due) = due_times.recv().await else { break };
         let away = people[number % people.len()].clone();
+        let target = number % settings.targets.len();
         let context = Arc::clone(context);
         context.in_flight.fetch_add(1, Ordering::Relaxed);
         metrics::count(&context.metrics.sent);
@@ -125,7 +126,7 @@ async fn come_back(context: &Arc<Context>, people: &[Away]) -> Result<(), Failur
             if due.elapsed() > LATE_AFTER {
                 metrics::count(&context.metrics.late);
             }
-            if let Err(error) = one(&context, away, due).await {
+            if let Err(error) = one(&context, away, target, due).await {
                 eprintln!("somebody did not come back: {error}");
                 metrics::count(&context.metrics.refused);
             }
@@ -136,8 +137,8 @@ async fn come_back(context: &Arc<Context>, people: &[Away]) -> Result<(), Failur
     Ok(())
 }
 
-async fn one(context: &Arc<Context>, (user, positions): Away, due: Instant) -> Result<(), Failure> {
-    let how = Watch { positions, catches_up: true, ..Watch::default() };
+async fn one(context: &Arc<Context>, (user, positions): Away, target: usize, due: Instant) -> Result<(), Failure> {
+    let how = Watch { positions, catches_up: true, target, ..Watch::default() };
     let mut handle = context.connect(user, how, None).await?;
     let synced_at = wait_until_synced(&mut handle).await?;
     context.metrics.of(Metric::Sync).record(synced_at.saturating_duration_since(due));
