@@ -135,6 +135,10 @@ pub(crate) struct Ordinary {
     /// sync: notifications of each person in the meantime.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     notifications: u32,
+    /// Threads that drive the load [default: 1, since the tool shares the machine with the node; sync 2: a person who comes back
+    /// is several milliseconds of reading, in which others would wait].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
+    threads: Option<u16>,
     /// Chooses who sends what; without it a fresh one, which is printed.
     #[arg(long)]
     seed: Option<u64>,
@@ -198,6 +202,7 @@ pub(crate) struct Settings {
     pub(crate) announcements: u32,
     pub(crate) tasks: u32,
     pub(crate) notifications: u32,
+    pub(crate) threads: usize,
     pub(crate) seed: u64,
 }
 
@@ -284,6 +289,7 @@ impl Ordinary {
             json: self.json.clone(),
             missed: self.missed,
             reconnects: self.reconnects,
+            threads: usize::from(self.threads.unwrap_or(if scenario == Scenario::Sync { 2 } else { 1 })),
             recipients: self.recipients,
             online: self.online,
             announcements: self.announcements,

@@ -75,7 +75,10 @@ fn start(arguments: &Arguments) -> Result<Outcome, run::Failure> {
         What::Worker => return driver::worker::run().map(|()| Outcome::Pass),
     };
     let settings = ordinary.settings(scenario)?;
-    // One thread: the tool shares the machine with the node, and hand-overs between threads cost more than they save.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = match settings.threads {
+        // Hand-overs between threads cost more than they save.
+        1 => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+        threads => tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?,
+    };
     runtime.block_on(scenario::run(settings))
 }

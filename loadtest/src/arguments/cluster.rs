@@ -65,7 +65,8 @@ impl Parts {
 
 impl ClusterArguments {
     pub(crate) fn settings(&self) -> ClusterSettings {
-        ClusterSettings { base_port: self.base_port, ..self.parts.settings() }
+        // Nobody hurts its links: the proxies would only cost.
+        ClusterSettings { base_port: self.base_port, direct: true, ..self.parts.settings() }
     }
 }
 

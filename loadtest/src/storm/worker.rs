@@ -101,6 +101,7 @@ fn settings(job: &Job) -> Settings {
         online: 0,
         announcements: 0,
         tasks: 0,
+        threads: 1,
         notifications: 0,
         seed: rand::random(),
     }
