@@ -70,6 +70,44 @@ async fn who_missed_something_in_fifty_rooms_comes_back_with_one_call_of_the_sto
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_missed_tasks_and_notifications_as_well_comes_back_with_one_call_of_the_store() {
+    const TASKS_PER_ROOM: usize = 4;
+    let (node, _) = TestNode::start_with_faults(|_| {}).await;
+    let mut ada = node.connect("ada").await;
+    let positions = absent_ben(&node, &mut ada).await;
+    for number in 0..ROOMS {
+        let room = room(number);
+        for task in 0..TASKS_PER_ROOM {
+            // One is his, and he is told of it and of its move: of a hundred things in all.
+            let assignees = if task == 0 { json!(["ben"]) } else { json!([]) };
+            let create = json!({"room": room, "title": "give Anna the report", "assignees": assignees});
+            let made = ada.done("task.create", create).await;
+            ada.done("task.move", json!({"room": room, "id": made["id"], "version": 1, "status": "in_progress"})).await;
+        }
+    }
+    drop(ada);
+    let (node, store) = node.restart_with_faults().await;
+    store.take_reads();
+    let mut ben = node.enter(&node.options("ben").positions(positions.clone())).await;
+    assert_eq!(ben.synced().await.len(), ROOMS + 1);
+    for number in 0..ROOMS {
+        let room = room(number);
+        let before = positions.iter().find(|position| position.stream == room_stream(&room)).unwrap().seq;
+        let events = ben.events(&room, before + 1..=before + 2 * TASKS_PER_ROOM as u64).await;
+        assert!(format!("{:?}", events[0]).contains("InProgress"), "a task is as it is now: {:?}", events[0]);
+    }
+    let mut told = Vec::new();
+    while told.len() < 2 * ROOMS {
+        let (notification, unread) = ben.notified().await;
+        assert_eq!(unread, told.len() as u64 + 1);
+        told.push(notification.id);
+    }
+    assert_eq!(store.take_reads(), 1, "one call brings rooms, tasks and notifications");
+    let listed = ben.done("notification.list", json!({})).await;
+    assert_eq!(listed["unread"], told.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_beyond_the_bound_of_one_call_comes_in_pages_without_a_gap() {
     let (node, _) = TestNode::start_with_faults(|config| config.limits.page_events_max = 50).await;
     let mut ada = node.connect("ada").await;
