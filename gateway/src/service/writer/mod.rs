@@ -171,6 +171,7 @@ impl WriterTask {
                     is_stopping = true;
                     entries.close();
                 }
+                // Not reached: what waits while nothing is under way may go.
                 else => return,
             }
             while let Some(batch) = schedule.next(BATCH_MAX_WRITES, |entry| self.admit(entry)) {
