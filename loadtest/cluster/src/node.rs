@@ -182,12 +182,12 @@ impl NodeProcess {
         process::signal(self.child()?, Signal::TERM)
     }
 
-    /// SIGSTOP: it stays there and does nothing.
+    /// SIGSTOP: it stays there and does nothing from the return of this call on.
     ///
     /// # Errors
     /// When it does not run.
     pub fn freeze(&self) -> io::Result<()> {
-        process::signal(self.child()?, Signal::STOP)
+        process::freeze(&[self.child()?.id()])
     }
 
     /// SIGCONT.

@@ -172,12 +172,15 @@ impl TemporaryPostgres {
         self.server.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Child::id)
     }
 
-    /// SIGSTOP to the server and every back end: connections stay and nobody answers.
+    /// SIGSTOP to the server and every back end: from the return of this call on connections stay and nobody answers.
     ///
     /// # Errors
     /// When it is not running.
     pub fn freeze(&self) -> io::Result<()> {
-        self.signal_all(Signal::STOP)
+        let server = self.running()?;
+        // The server first: a frozen one starts no back end that would be missed, and takes leave of none that ends.
+        process::freeze(&[server])?;
+        process::freeze(&process::children(server)?)
     }
 
     /// SIGCONT to all of them.
@@ -185,19 +188,16 @@ impl TemporaryPostgres {
     /// # Errors
     /// When it is not running.
     pub fn thaw(&self) -> io::Result<()> {
-        self.signal_all(Signal::CONT)
+        let server = self.running()?;
+        for child in process::children(server)? {
+            process::signal_id(child, Signal::CONT)?;
+        }
+        // The server last: until then no back end's id can be another's.
+        process::signal_id(server, Signal::CONT)
     }
 
-    fn signal_all(&self, signal: Signal) -> io::Result<()> {
-        let slot = self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        let server = slot.as_ref().ok_or_else(|| io::Error::other("the server is not running"))?;
-        // The server first: a frozen one starts no back end that would be missed.
-        process::signal(server, signal)?;
-        for child in process::children(server.id())? {
-            // A back end may end at any time.
-            let _ = process::signal_id(child, signal);
-        }
-        Ok(())
+    fn running(&self) -> io::Result<u32> {
+        self.id().ok_or_else(|| io::Error::other("the server is not running"))
     }
 
     fn port_is_taken(&self) -> bool {

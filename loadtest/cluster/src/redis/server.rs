@@ -169,12 +169,13 @@ impl TemporaryRedis {
         Ok(())
     }
 
-    /// Stops its process in the middle of whatever it does; its connections stay open, and silent.
+    /// Stops its process in the middle of whatever it does; its connections stay open, and silent from the return of this call on.
     ///
     /// # Errors
     /// When it is not running.
     pub fn freeze(&self) -> io::Result<()> {
-        self.signal(Signal::STOP)
+        let id = self.lock().as_ref().map(Child::id);
+        process::freeze(&[id.ok_or_else(|| io::Error::other("the server is not running"))?])
     }
 
     /// Lets it go on after [`TemporaryRedis::freeze`].
