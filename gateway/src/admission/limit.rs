@@ -3,14 +3,22 @@
 //! Additive increase, multiplicative decrease: while syncs end within their target the limit grows by one each time that so many
 //! have ended; one that took longer takes a quarter of it, at most once while the effect is not yet seen. The store is measured
 //! as it is, with everybody who uses it, so nobody need know how fast it is.
+//!
+//! What was true a while ago is not known to be true now: when a node dies, thousands come to the others in the moment in which
+//! these have the most to do. So a limit that was not used for [`IDLE_AFTER`] begins small again, and grows by one with each sync
+//! until it is where it was (slow start after idle: RFC 5681, section 4.1, and RFC 7661).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Never fewer are admitted: a store that is slow for other reasons does not close the door.
 pub(super) const LIMIT_MIN: f64 = 8.0;
-/// Where a fresh node begins.
-const LIMIT_FIRST: f64 = 32.0;
+/// Where a limit begins that was never used, or not for a while.
+const LIMIT_FIRST: f64 = 8.0;
+/// A limit that was not half used for so long is no longer believed.
+const IDLE_AFTER: Duration = Duration::from_secs(1);
+/// Up to here a fresh node's limit grows with each sync.
+const KNOWN_FIRST: f64 = 32.0;
 /// What a sync over its target leaves of the limit.
 const DECREASE: f64 = 0.75;
 /// Between two decreases at least.
@@ -39,12 +47,16 @@ pub(super) struct Ticket(u64);
 #[derive(Debug)]
 pub(super) struct Limit {
     limit: f64,
+    /// Below this it grows with each sync: it was as high before.
+    known: f64,
     max: f64,
     target: Duration,
     /// Until when each counts.
     under_way: BTreeMap<Ticket, Instant>,
     next: u64,
     decreased_at: Option<Instant>,
+    /// When half of the limit was last in use.
+    used_at: Instant,
     rate: f64,
     window: (Instant, u32),
     /// When the last of those who were sent away is to come back.
@@ -56,12 +68,14 @@ impl Limit {
         #[expect(clippy::cast_precision_loss, reason = "limits are small numbers")]
         let max = (max as f64).max(LIMIT_MIN);
         Self {
-            limit: LIMIT_FIRST.min(max),
+            limit: LIMIT_FIRST,
+            known: KNOWN_FIRST.min(max),
             max,
             target,
             under_way: BTreeMap::new(),
             next: 0,
             decreased_at: None,
+            used_at: now,
             rate: RATE_FIRST,
             window: (now, 0),
             last_return: None,
@@ -76,6 +90,7 @@ impl Limit {
 
     /// Admits one more if there is room.
     pub(super) fn admit(&mut self, now: Instant) -> Option<Ticket> {
+        self.forget(now);
         if self.under_way.len() >= self.in_force() {
             self.under_way.retain(|_, until| *until > now);
         }
@@ -85,6 +100,9 @@ impl Limit {
         let ticket = Ticket(self.next);
         self.next += 1;
         self.under_way.insert(ticket, now + HELLO_WITHIN);
+        if self.is_used() {
+            self.used_at = now;
+        }
         Some(ticket)
     }
 
@@ -95,12 +113,13 @@ impl Limit {
 
     /// Its sync ended, so long after its hello.
     pub(super) fn synced(&mut self, ticket: Ticket, took: Duration, now: Instant) {
-        let is_used = self.under_way.len() * 2 >= self.in_force();
+        let is_used = self.is_used();
         self.freed(ticket, now);
         if took > self.target {
             self.decrease(took, now);
         } else if is_used {
-            self.limit = (self.limit + 1.0 / self.limit).min(self.max);
+            let more = if self.limit < self.known { 1.0 } else { 1.0 / self.limit };
+            self.limit = (self.limit + more).min(self.max);
         }
     }
 
@@ -146,6 +165,19 @@ impl Limit {
         }
         self.decreased_at = Some(now);
         self.limit = (self.limit * DECREASE).max(LIMIT_MIN);
+        self.known = self.limit;
+    }
+
+    fn is_used(&self) -> bool {
+        self.under_way.len() * 2 >= self.in_force()
+    }
+
+    /// Begins small again after a while in which the limit was not used.
+    fn forget(&mut self, now: Instant) {
+        if self.limit > LIMIT_FIRST && now.saturating_duration_since(self.used_at) > IDLE_AFTER {
+            self.known = self.known.max(self.limit);
+            self.limit = LIMIT_FIRST;
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const TARGET: Duration = Duration::from_millis(50);
+const TARGET: Duration = Duration::from_millis(30);
 const STEP: Duration = Duration::from_millis(1);
 
 /// What a simulated storm came to.
@@ -136,4 +136,39 @@ fn a_store_that_fails_makes_the_limit_small_but_never_nothing() {
         limit.failed(ticket, now);
     }
     assert_eq!(limit.in_force(), 8);
+}
+
+#[test]
+fn a_door_that_was_not_used_for_a_while_opens_a_little_and_is_soon_where_it_was() {
+    let mut now = Instant::now();
+    let mut limit = Limit::new(1024, TARGET, now);
+    // A storm in which everything is well.
+    let serve = |limit: &mut Limit, now: Instant| {
+        let admitted: Vec<Ticket> = std::iter::from_fn(|| limit.admit(now)).collect();
+        for ticket in &admitted {
+            limit.synced(*ticket, STEP, now);
+        }
+        admitted.len()
+    };
+    while limit.in_force() < 100 {
+        now += STEP;
+        serve(&mut limit, now);
+    }
+    let before = limit.in_force();
+    // A few who come now and then do not show that many could.
+    let until = now + 2 * IDLE_AFTER;
+    while now < until {
+        now += 100 * STEP;
+        let ticket = limit.admit(now).unwrap();
+        limit.synced(ticket, STEP, now);
+    }
+    assert_eq!(serve(&mut limit, now), 8);
+    let mut rounds = 0;
+    while limit.in_force() < before {
+        now += STEP;
+        serve(&mut limit, now);
+        rounds += 1;
+    }
+    assert!(rounds < 20, "{rounds} rounds");
+    assert!(limit.in_force() < before + 16, "it grows slowly where it was not before");
 }

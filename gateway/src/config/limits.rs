@@ -195,7 +195,7 @@ limits! {
         reached: "the next ones wait before the upgrade", metric: "hallway_admission_limit",
         test: "a_storm_beyond_what_the_store_takes_is_spread_out_and_all_get_in";
     /// Time from hello to the end of the first sync that is aimed at.
-    admission_target_ms: "milliseconds" = 50 in 1..=60000,
+    admission_target_ms: "milliseconds" = 30 in 1..=60000,
         reached: "fewer connections are admitted at a time", metric: "hallway_admission_limit",
         test: "a_storm_beyond_what_the_store_takes_is_spread_out_and_all_get_in";
     /// Connections that wait before the upgrade.
