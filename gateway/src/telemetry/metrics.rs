@@ -108,6 +108,7 @@ catalogue! {
     tail_rows: Counter = "hallway_tail_rows_total", "events", "Events that polls of the store's tail looked at";
     tail_heads: Counter = "hallway_tail_heads_total", "streams", "Streams whose heads were asked for because the tail was held up";
     commits_under_way: Gauge = "hallway_commits_under_way", "batches", "Batches of writes that the store is carrying out";
+    writer_looks_cut_short: Counter = "hallway_writer_looks_cut_short_total", "looks", "Looks for a batch that ended after 4,096 waiting writes: what stood behind them waited for another batch";
     writes_parked: Gauge = "hallway_writes_parked", "writes", "Writes that wait for rooms which someone else has locked in the store";
     presence_watched: Gauge = "hallway_presence_watched", "people", "People on the watch lists of this node's connections, all lists together";
     presence_frames: Counter = "hallway_presence_frames_total", "frames", "Presence frames handed to watching connections";

@@ -178,6 +178,7 @@ impl WriterTask {
                 let (writes, ticket) = batch.split();
                 under_way.push(async { (ticket, self.write(writes, self.wait_max).await) });
             }
+            self.metrics.writer_looks_cut_short.add(schedule.looks_cut_short());
             // Also when all that came was parked, and nothing is under way.
             self.try_parked();
             self.metrics.commits_under_way.set(i64::try_from(under_way.len()).unwrap_or(i64::MAX));
