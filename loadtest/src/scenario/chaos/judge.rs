@@ -63,6 +63,15 @@ pub(crate) fn outcome(verdict: &Verdict) -> Outcome {
     }
 }
 
+/// Attempts at an experiment whose fault nobody feels.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// Whether an experiment that came to this is done again: what depends on the moment may not happen the first time (a lock that
+/// is let go just before its holder is killed), and then nothing was proved. A broken promise stands.
+pub(crate) fn is_worth_another(outcome: Outcome, attempts: u32) -> bool {
+    outcome == Outcome::Invalid && attempts < ATTEMPTS_MAX
+}
+
 /// The worse of two: a broken promise is told before a run that proves nothing.
 pub(crate) fn worse(left: Outcome, right: Outcome) -> Outcome {
     let rank = |outcome: Outcome| match outcome {
@@ -143,5 +152,15 @@ mod tests {
         assert_eq!(outcome(&judged(&painless, &Recovery { given_up: 1, ..well() })), Outcome::Ledger);
         assert_eq!(worse(Outcome::Ledger, Outcome::Invalid), Outcome::Ledger);
         assert_eq!(worse(Outcome::Pass, Outcome::Invalid), Outcome::Invalid);
+    }
+
+    #[test]
+    fn only_a_fault_that_nobody_felt_is_tried_again_and_not_for_ever() {
+        let painless = outcome(&judged(&Felt { bit: false, ..felt() }, &well()));
+        assert!(is_worth_another(painless, 1) && is_worth_another(painless, ATTEMPTS_MAX - 1));
+        assert!(!is_worth_another(painless, ATTEMPTS_MAX), "then the run proves nothing");
+        let broken = outcome(&judged(&Felt { bit: false, ..felt() }, &Recovery { given_up: 1, ..well() }));
+        assert!(!is_worth_another(broken, 1), "a broken promise is not tried again until it holds");
+        assert!(!is_worth_another(Outcome::Pass, 1));
     }
 }

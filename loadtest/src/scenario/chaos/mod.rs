@@ -4,7 +4,7 @@
 //! the fault ([`inject`]). Some rooms fall silent at the moment of the fault, some at the moment of healing: nobody writes there any
 //! more, and their last message must arrive all the same. Afterwards it is measured how soon everything worked again
 //! ([`settle`]), every room is read from the beginning on every node, and the ledger judges ([`judge`]). A fault that nobody felt
-//! proves nothing, and is told as that.
+//! proves nothing, is told as that, and is done again a few times; whatever breaks a promise counts, felt or not.
 //!
 //! Reading order: [`fault`], [`plan`] (pure: which fault when), [`world`], [`load`], [`inject`], [`settle`], [`judge`] (pure), [`table`].
 //!
@@ -86,15 +86,15 @@ async fn chaos(arguments: &ChaosArguments) -> Result<Outcome, Failure> {
         if let Some(seed) = arguments.experiment_seed {
             experiment.seed = seed;
         }
-        let row = perform(&mut cluster, experiment, arguments).await.map_err(|error| {
-            Failure::from(format!("{} (experiment seed {}): {error}", experiment.fault, experiment.seed))
-        })?;
-        row.print();
-        rows.push(row);
+        rows.push(until_felt(&mut cluster, experiment, arguments).await?);
     }
     table::print(&rows);
     let outcome = rows.iter().fold(Outcome::Pass, |worst, row| judge::worse(worst, row.outcome));
-    println!("\n{} (seed {seed}, {} experiments, {:.0?})", table::word(outcome), rows.len(), began.elapsed());
+    let again = match done_again(&rows) {
+        0 => String::new(),
+        again => format!(", {again} of them done again because nobody felt the fault"),
+    };
+    println!("\n{} (seed {seed}, {} experiments{again}, {:.0?})", table::word(outcome), rows.len(), began.elapsed());
     if let Some(path) = &arguments.json {
         let report = json!({
             "outcome": outcome,
@@ -105,11 +105,39 @@ async fn chaos(arguments: &ChaosArguments) -> Result<Outcome, Failure> {
             "rooms": arguments.rooms,
             "rate": arguments.rate,
             "long": arguments.long,
+            "done_again": done_again(&rows),
             "experiments": rows.iter().map(Row::json).collect::<Vec<_>>(),
         });
         std::fs::write(path, serde_json::to_vec_pretty(&report)?)?;
     }
     Ok(outcome)
+}
+
+/// Experiments whose first attempt proved nothing.
+fn done_again(rows: &[Row]) -> usize {
+    rows.iter().filter(|row| row.attempts > 1).count()
+}
+
+/// Performs it, and again with the next seed while nobody felt the fault.
+async fn until_felt(
+    cluster: &mut Cluster,
+    mut experiment: Experiment,
+    arguments: &ChaosArguments,
+) -> Result<Row, Failure> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let mut row = perform(cluster, experiment, arguments).await.map_err(|error| {
+            Failure::from(format!("{} (experiment seed {}): {error}", experiment.fault, experiment.seed))
+        })?;
+        row.attempts = attempts;
+        row.print();
+        // A seed that was asked for is to be seen as it is.
+        if arguments.experiment_seed.is_some() || !judge::is_worth_another(row.outcome, attempts) {
+            return Ok(row);
+        }
+        experiment.seed = experiment.seed.wrapping_add(1);
+    }
 }
 
 fn environment() -> Vec<(String, String)> {
@@ -179,5 +207,5 @@ async fn perform(cluster: &mut Cluster, experiment: Experiment, arguments: &Chao
     let limits = if arguments.lenient { Limits::LENIENT } else { Limits::PROMISED };
     let verdict = judge::judge(world.ledger.judge(), &felt, &recovery, limits);
     let outcome = judge::outcome(&verdict);
-    Ok(Row { experiment, felt, recovery, lateness, verdict, outcome, took: began.elapsed() })
+    Ok(Row { experiment, attempts: 1, felt, recovery, lateness, verdict, outcome, took: began.elapsed() })
 }

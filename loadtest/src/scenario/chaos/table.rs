@@ -13,6 +13,8 @@ use crate::report::{Outcome, human};
 /// One experiment that is over.
 pub(crate) struct Row {
     pub(crate) experiment: Experiment,
+    /// This one included; all but the last proved nothing.
+    pub(crate) attempts: u32,
     pub(crate) felt: Felt,
     pub(crate) recovery: Recovery,
     /// Before the fault, while it lasted, and after it.
@@ -75,6 +77,7 @@ impl Row {
         json!({
             "fault": self.experiment.fault,
             "seed": self.experiment.seed,
+            "attempts": self.attempts,
             "outcome": self.outcome,
             "bit": self.felt.bit,
             "felt": self.felt.how,
