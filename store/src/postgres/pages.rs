@@ -46,12 +46,24 @@ struct Place {
 /// What the rows of a statement say.
 pub(super) struct Answer {
     pub(super) own: Own,
-    /// With whether the person is muted there, in no order.
+    /// With whether the person is muted there, in the order of their ids.
     pub(super) rooms: Vec<(MyRoom, bool)>,
     places: HashMap<i64, Place>,
 }
 
 impl Answer {
+    /// Whether the stream, one of the person's rooms or their own, has events after this one.
+    pub(super) fn has_more(&self, stream: &StreamId, after: u64) -> bool {
+        match stream {
+            StreamId::Room(room) => {
+                let found = self.rooms.binary_search_by(|(mine, _)| mine.info.room.cmp(room));
+                found.is_ok_and(|place| self.rooms[place].0.last_seq > after)
+            }
+            StreamId::User(_) => self.own.last_seq > after,
+            StreamId::System => false,
+        }
+    }
+
     /// The page of each stream, by its place among those that were asked for, which counts from 1.
     pub(super) fn page(&mut self, place: usize) -> Option<Page> {
         let found = self.places.remove(&i64::try_from(place).ok()?)?;
@@ -123,6 +135,7 @@ pub(super) fn read<'a>(rows: &[Row], stream: impl Fn(usize) -> Option<&'a Stream
             page.events.push(event);
         }
     }
+    rooms.sort_unstable_by(|(one, _), (other, _)| one.info.room.cmp(&other.info.room));
     // Messages came in their order, and so did the others.
     for Place { page, .. } in places.values_mut() {
         page.events.sort_by_key(|event| event.seq);
