@@ -9,7 +9,7 @@ use std::time::Duration;
 use loadtest_cluster::{Cluster, ClusterSettings};
 use serde_json::{Value, json};
 
-use super::fanout::{Measured, Plan, Run};
+use super::fanout::{Measured, Plan, Run, print_disturbances};
 use super::raw;
 use crate::arguments::cluster::AcrossArguments;
 use crate::driver::clock::in_ns;
@@ -128,6 +128,7 @@ fn phase(name: &str, run: &mut Run, cluster: &Cluster) -> Result<(Measured, Valu
         seconds(others_cpu),
         published.map_or_else(|| "?".to_owned(), |count| count.to_string()),
     );
+    print_disturbances(&measured);
     let json = json!({ "phase": name, "measured": measured, "servers_cpu_s": others_cpu, "publishes": published });
     Ok((measured, json))
 }

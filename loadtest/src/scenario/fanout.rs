@@ -266,6 +266,11 @@ pub(crate) fn print_measured(measured: &Measured) {
     if let Some(memory) = measured.memory {
         println!("server RSS {} KiB, peak {} KiB", memory.resident_bytes / 1024, memory.peak_bytes / 1024);
     }
+    print_disturbances(measured);
+}
+
+/// Prints what the server refused and whom it sent away: what these would have got is missing in the ledger.
+pub(crate) fn print_disturbances(measured: &Measured) {
     if measured.refused > 0 {
         println!("the server refused {}: {}", measured.refused, measured.first_refusal.as_deref().unwrap_or_default());
     }
