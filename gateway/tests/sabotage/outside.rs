@@ -8,6 +8,8 @@ use super::break_nodes;
 use super::node::TestNode;
 
 const STEPS: u32 = 300;
+/// A walk draws lots: in some nobody comes by the door that stands open.
+const WALKS_MAX: usize = 12;
 
 async fn walk() -> Verdict {
     let seed: u64 = rand::random();
@@ -16,10 +18,17 @@ async fn walk() -> Verdict {
     Walk::run(&node, seed, STEPS).await
 }
 
-/// The verdict is red, and says why.
-fn expect_broken(mutant: Mutant, verdict: &Verdict, rule: &str) {
-    println!("{}: {} violations of {:?}", mutant.name(), verdict.violations.len(), verdict.broken());
-    assert!(verdict.broken().contains(rule), "{} breaks {rule:?}, but: {:#?}", mutant.name(), verdict.violations);
+/// Some walk is judged red, and the verdict says why.
+async fn expect_broken(mutant: Mutant, rule: &str) {
+    break_nodes(mutant);
+    for _ in 0..WALKS_MAX {
+        let verdict = walk().await;
+        println!("{}: {} violations of {:?}", mutant.name(), verdict.violations.len(), verdict.broken());
+        if verdict.broken().contains(rule) {
+            return;
+        }
+    }
+    panic!("{} breaks {rule:?}, but {WALKS_MAX} walks did not see it", mutant.name());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -30,12 +39,10 @@ async fn whoever_asks_from_outside_gets_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_history_without_membership_is_seen_by_the_walk() {
-    break_nodes(Mutant::HistoryWithoutMembership);
-    expect_broken(Mutant::HistoryWithoutMembership, &walk().await, "an answer for members");
+    expect_broken(Mutant::HistoryWithoutMembership, "an answer for members").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removed_member_who_goes_on_following_is_seen_by_the_walk() {
-    break_nodes(Mutant::RemovalWithoutItsNumber);
-    expect_broken(Mutant::RemovalWithoutItsNumber, &walk().await, "an event of a room");
+    expect_broken(Mutant::RemovalWithoutItsNumber, "an event of a room").await;
 }

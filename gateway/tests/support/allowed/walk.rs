@@ -140,14 +140,15 @@ impl<'a> Walk<'a> {
         self.absorb(who);
     }
 
-    /// Several commands of several people at once.
+    /// Several commands at once: of several people, or a removal among messages of the same room.
     async fn burst(&mut self) {
+        let asks: Vec<(usize, Ask)> = if self.random.random_bool(0.5) {
+            (0..BURST_WRITES).map(|_| self.any_write()).filter(|(_, ask)| ask.notice.is_none()).collect()
+        } else {
+            self.removal_among_messages(BURST_WRITES)
+        };
         let mut sent = Vec::new();
-        for _ in 0..BURST_WRITES {
-            let (who, ask) = self.any_write();
-            if ask.notice.is_some() {
-                continue;
-            }
+        for (who, ask) in asks {
             let device = self.any_device(who);
             let id = self.people[who].devices[device].seat.send(ask.name, ask.arguments.clone()).await;
             sent.push((who, device, id, ask));

@@ -64,6 +64,15 @@ impl Walk<'_> {
         }
     }
 
+    /// Somebody is removed, and the next messages of the room follow so closely that one look at the log finds them together.
+    pub(super) fn removal_among_messages(&mut self, writes: usize) -> Vec<(usize, Ask)> {
+        let (room, other) = (self.any_room(), self.anybody());
+        let user = self.people[other].name.clone();
+        let mut asks = vec![(WARDEN, about("room.remove", &room, json!({"user": user})))];
+        asks.extend((1..writes).map(|_| (WARDEN, self.message(&room))));
+        asks
+    }
+
     fn content(&mut self) -> Ask {
         let room = self.any_room();
         match self.random.random_range(0..58) {
