@@ -127,7 +127,7 @@ impl<'a> Iterator for Tokens<'a> {
 /// Bytes of the string that a text begins with, both quotes included.
 fn string_length(text: &[u8]) -> usize {
     let mut at = 1;
-    while let Some(found) = text[at..].iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+    while let Some(found) = memchr::memchr2(b'"', b'\\', &text[at..]) {
         at += found + 1;
         if text[at - 1] == b'"' {
             return at;

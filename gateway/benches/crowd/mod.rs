@@ -48,12 +48,12 @@ impl Crowd {
         let (metrics, _) = Metrics::new().expect("a new registry takes the metrics");
         let log = Arc::new(FirstEvents { epoch: epoch(), events: Mutex::default() });
         let hub = Hub::start(lanes, epoch(), limits.clone(), Arc::clone(&metrics), Arc::clone(&log) as _, tasks);
-        let budget = Arc::new(Budget::new(limits.backlogs_max_bytes));
+        let budget = Arc::new(Budget::new(limits.backlogs_max_bytes, Arc::clone(&metrics)));
         let connections: Vec<Arc<Connection>> = wires
             .into_iter()
             .zip(0..)
             .map(|(wire, number)| {
-                let outbound = Outbound::new(wire, limits.backlog_max_bytes, Arc::clone(&budget), Arc::clone(&metrics));
+                let outbound = Outbound::new(wire, limits.backlog_max_bytes, Arc::clone(&budget));
                 let user = user(number);
                 let connection = Arc::new(Connection::new(ConnectionId(number), user, CODEC, Arc::new(outbound)));
                 assert!(hub.enter(&connection), "one connection a person");

@@ -26,6 +26,10 @@ use hallway_gateway::tasks::Tasks;
 use self::table::Table;
 use self::writers::{Load, Stage};
 
+// As the server has it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Rounds when nobody says otherwise; a further one before them warms up and is not counted.
 const ROUNDS: usize = 7;
 /// No round begins later than that, on however slow a machine.

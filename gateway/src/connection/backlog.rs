@@ -8,9 +8,6 @@ use bytes::Bytes;
 use super::frames::first_frame_bytes;
 use crate::sabotage::{Mutant, is_on};
 
-/// Slots that are kept for a reader that was slow once.
-const KEPT_RUNS_MAX: usize = 64;
-
 /// Runs of whole frames in the order in which they leave; the first of them may be partly written.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
@@ -84,10 +81,6 @@ impl Backlog {
             }
             self.front_written -= front.len();
             self.runs.pop_front();
-        }
-        if self.runs.capacity() > KEPT_RUNS_MAX {
-            // A reader that was slow once does not keep its memory for ever.
-            self.runs = VecDeque::new();
         }
     }
 

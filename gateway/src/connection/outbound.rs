@@ -1,19 +1,18 @@
 //! The backlog of one connection and the direct write past it.
 
 use std::io::{self, IoSlice};
-use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
 use hallway_protocol::CloseCode;
-use socket2::SockRef;
+use rustix::net::{SendFlags, send};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::Budget;
 use super::backlog::Backlog;
 use super::frames::count_frames;
-use crate::telemetry::metrics::Metrics;
 
 /// Slices given to the kernel in one call.
 const WRITE_SLICES_MAX: usize = 64;
@@ -33,20 +32,13 @@ pub trait Wire: Send + Sync {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.try_write_vectored(&[IoSlice::new(bytes)])
     }
-
-    /// Looks at what a write will need, so that the processor has it at hand.
-    fn warm(&self) {}
 }
 
-impl Wire for tokio::net::TcpStream {
+impl Wire for TcpStream {
     /// Past the runtime's note of whether the socket is writable, which is one more place in memory. When the kernel takes
     /// nothing, the connection's task finds that out for the runtime with its own, vectored write before it waits.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        SockRef::from(self).send_with_flags(bytes, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
-    }
-
-    fn warm(&self) {
-        std::hint::black_box(self.as_raw_fd());
+        Ok(send(self, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?)
     }
 
     fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -54,23 +46,71 @@ impl Wire for tokio::net::TcpStream {
     }
 }
 
-/// The outbound side of a connection. See the module's contract.
-pub struct Outbound {
-    wire: Arc<dyn Wire>,
-    state: Mutex<State>,
-    wake: Notify,
-    backlog_max_bytes: usize,
-    budget: Arc<Budget>,
-    metrics: Arc<Metrics>,
+impl<W: Wire + ?Sized> Wire for Arc<W> {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        (**self).try_write(bytes)
+    }
+
+    fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        (**self).try_write_vectored(slices)
+    }
 }
 
+/// The outbound side of a connection. See the module's contract.
+///
+/// In this order: what a delivery needs (the state and, next to it, the wire) lies together, for between two deliveries the
+/// kernel drives it out of the processor's cache.
+#[repr(C)]
+pub struct Outbound<W: Wire + ?Sized = dyn Wire> {
+    backlog_max_bytes: usize,
+    budget: Arc<Budget>,
+    wake: Notify,
+    state: Mutex<State>,
+    wire: W,
+}
+
+/// Small: see [`Outbound`].
 #[derive(Debug, Default)]
 struct State {
+    /// `None`: nothing waits, as nearly always.
+    waiting: Option<Box<Waiting>>,
+    close: Option<CloseCode>,
+    broken: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    /// Never empty between two calls.
     backlog: Backlog,
     /// Since when the first waiting byte has been waiting without any byte being taken.
-    stalled_since: Option<Instant>,
-    broken: bool,
-    close: Option<CloseCode>,
+    stalled_since: Instant,
+}
+
+impl Waiting {
+    /// What still waits when the kernel took so many bytes.
+    fn after(mut self: Box<Self>, written: usize) -> Option<Box<Self>> {
+        self.backlog.consume(written);
+        self.stalled_since = Instant::now();
+        (!self.backlog.is_empty()).then_some(self)
+    }
+}
+
+impl State {
+    fn is_ending(&self) -> bool {
+        self.broken || self.close.is_some()
+    }
+
+    fn backlog_bytes(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| waiting.backlog.bytes())
+    }
+
+    /// Where a run must be cut; see [`Backlog::fitting_end`].
+    fn fitting_end(&self, run: &[u8], written: usize, max_bytes: usize) -> usize {
+        match &self.waiting {
+            Some(waiting) => waiting.backlog.fitting_end(run, written, max_bytes),
+            None => Backlog::default().fitting_end(run, written, max_bytes),
+        }
+    }
 }
 
 /// What became of stream events that were appended. The caller counts the writes, for many connections at once.
@@ -90,18 +130,24 @@ struct Reached {
     bytes: usize,
 }
 
-impl Outbound {
+impl<W: Wire> Outbound<W> {
     /// An empty outbound side.
     #[must_use]
-    pub fn new(wire: Arc<dyn Wire>, backlog_max_bytes: u64, budget: Arc<Budget>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(wire: W, backlog_max_bytes: u64, budget: Arc<Budget>) -> Self {
         Self {
-            wire,
-            state: Mutex::default(),
-            wake: Notify::new(),
             backlog_max_bytes: usize::try_from(backlog_max_bytes).unwrap_or(usize::MAX),
             budget,
-            metrics,
+            wake: Notify::new(),
+            state: Mutex::default(),
+            wire,
         }
+    }
+}
+
+impl<W: Wire + ?Sized> Outbound<W> {
+    /// What it writes to.
+    pub fn wire(&self) -> &W {
+        &self.wire
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -110,37 +156,55 @@ impl Outbound {
     }
 
     /// Looks at what [`Outbound::push_events`] will need. Called for a few connections before they are written to, so that the
-    /// processor fetches for all of them at once what it would wait for one after the other.
-    pub fn warm(&self) {
-        self.wire.warm();
-        // Both ends of what lies here.
-        std::hint::black_box((self.state.is_poisoned(), self.backlog_max_bytes));
+    /// processor fetches for all of them at once what it would wait for one after the other. The result says nothing; whoever
+    /// uses it keeps the look.
+    #[must_use]
+    pub fn warm(&self) -> bool {
+        self.state.is_poisoned()
     }
 
     /// Appends stream events, as many as fit: each run is one whole frame or several. At least one frame is taken when
     /// nothing is waiting, however large. The caller adds the writes to the metrics.
     pub fn push_events(&self, runs: &[Bytes]) -> Pushed {
-        let mut pushed = Pushed::default();
         let mut state = self.state();
-        if state.broken || state.close.is_some() {
-            // The connection is ending; its client resumes from its positions.
-            return pushed;
+        if state.is_ending() {
+            // Its client resumes from its positions.
+            return Pushed::default();
         }
+        // The usual case, in few instructions: the kernel drives those out of the cache, too.
+        if let [run] = runs
+            && state.waiting.is_none()
+        {
+            let result = self.wire.try_write(run);
+            if result.as_ref().is_ok_and(|written| *written == run.len()) {
+                return Pushed { refused_frames: 0, writes: 1, written_bytes: run.len() as u64 };
+            }
+            return self.push_further(&mut state, runs, Some(result));
+        }
+        self.push_further(&mut state, runs, None)
+    }
+
+    /// The same, after the first system call if there was one.
+    #[inline(never)]
+    fn push_further(&self, state: &mut State, runs: &[Bytes], first: Option<io::Result<usize>>) -> Pushed {
+        let mut pushed = Pushed::default();
         let mut reached = Reached::default();
-        if state.backlog.is_empty() {
-            reached = self.write_directly(&mut state, runs, &mut pushed);
+        if let Some(result) = first {
+            reached.bytes = self.written(state, result, &mut pushed).unwrap_or(0);
+        } else if state.waiting.is_none() {
+            reached = self.write_directly(state, runs, &mut pushed);
         }
         if reached.run == runs.len() || state.broken {
             return pushed;
         }
         for (index, run) in runs.iter().enumerate().skip(reached.run) {
-            let end = state.backlog.fitting_end(run, reached.bytes, self.backlog_max_bytes);
+            let end = state.fitting_end(run, reached.bytes, self.backlog_max_bytes);
             if end == run.len() {
-                self.append(&mut state, run.clone(), reached.bytes);
+                self.append(state, run.clone(), reached.bytes);
                 reached.bytes = 0;
                 continue;
             }
-            self.append(&mut state, run.slice(..end), reached.bytes);
+            self.append(state, run.slice(..end), reached.bytes);
             pushed.refused_frames = count_frames(&run[end..]);
             pushed.refused_frames += runs[index + 1..].iter().map(|run| count_frames(run)).sum::<usize>();
             break;
@@ -167,7 +231,7 @@ impl Outbound {
             return;
         }
         let mut reached = Reached::default();
-        if state.backlog.is_empty() {
+        if state.waiting.is_none() {
             let mut pushed = Pushed::default();
             reached = self.write_directly(state, std::slice::from_ref(&frame), &mut pushed);
             self.count(&pushed);
@@ -223,23 +287,21 @@ impl Outbound {
 
     fn count(&self, pushed: &Pushed) {
         if pushed.writes > 0 {
-            self.metrics.socket_writes.add(pushed.writes);
-            self.metrics.delivered_bytes.add(pushed.written_bytes);
+            self.budget.metrics.socket_writes.add(pushed.writes);
+            self.budget.metrics.delivered_bytes.add(pushed.written_bytes);
         }
     }
 
     fn append(&self, state: &mut State, run: Bytes, written: usize) {
-        let was_empty = state.backlog.is_empty();
-        let grown = state.backlog.append(run, written);
-        if grown == 0 {
+        if run.len() == written {
             return;
         }
-        if was_empty {
-            state.stalled_since = Some(Instant::now());
+        let waiting = state.waiting.get_or_insert_with(|| {
             self.wake.notify_one();
-        }
+            Box::new(Waiting { backlog: Backlog::default(), stalled_since: Instant::now() })
+        });
+        let grown = waiting.backlog.append(run, written);
         self.budget.add(grown);
-        self.metrics.backlog_bytes.add(grown as i64);
     }
 
     /// Writes waiting bytes until the kernel takes no more. Called by the connection's own task when writable.
@@ -247,17 +309,15 @@ impl Outbound {
         let mut pushed = Pushed::default();
         let mut guard = self.state();
         let state = &mut *guard;
-        while !state.backlog.is_empty() && !state.broken {
-            let result = {
-                let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
-                let count = state.backlog.slices(&mut slices);
-                self.wire.try_write_vectored(&slices[..count])
-            };
+        while !state.broken
+            && let Some(waiting) = &state.waiting
+        {
+            let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
+            let count = waiting.backlog.slices(&mut slices);
+            let result = self.wire.try_write_vectored(&slices[..count]);
             let Some(written) = self.written(state, result, &mut pushed) else { break };
-            state.backlog.consume(written);
-            state.stalled_since = (!state.backlog.is_empty()).then(Instant::now);
+            state.waiting = state.waiting.take().and_then(|waiting| waiting.after(written));
             self.budget.sub(written);
-            self.metrics.backlog_bytes.add(-(written as i64));
         }
         self.count(&pushed);
     }
@@ -265,25 +325,25 @@ impl Outbound {
     /// Bytes that wait.
     #[must_use]
     pub fn backlog_bytes(&self) -> usize {
-        self.state().backlog.bytes()
+        self.state().backlog_bytes()
     }
 
     /// Whether the backlog is over its bound: then nothing more is read from this client.
     #[must_use]
     pub fn is_over_bound(&self) -> bool {
-        self.state().backlog.bytes() > self.backlog_max_bytes
+        self.state().backlog_bytes() > self.backlog_max_bytes
     }
 
     /// Whether there is room for a page from the log.
     #[must_use]
     pub fn is_half_empty(&self) -> bool {
-        self.state().backlog.bytes() <= self.backlog_max_bytes / 2
+        self.state().backlog_bytes() <= self.backlog_max_bytes / 2
     }
 
     /// Since when no byte was taken although some wait.
     #[must_use]
     pub fn stalled_since(&self) -> Option<Instant> {
-        self.state().stalled_since
+        self.state().waiting.as_ref().map(|waiting| waiting.stalled_since)
     }
 
     /// Whether the socket failed.
@@ -304,9 +364,8 @@ impl Outbound {
     pub fn give_up(&self, code: CloseCode) {
         let mut state = self.state();
         state.close.get_or_insert(code);
-        let freed = state.backlog.keep_first_frame();
+        let freed = state.waiting.as_mut().map_or(0, |waiting| waiting.backlog.keep_first_frame());
         self.budget.sub(freed);
-        self.metrics.backlog_bytes.add(-(freed as i64));
         self.wake.notify_one();
     }
 
@@ -327,10 +386,9 @@ impl Outbound {
     }
 }
 
-impl Drop for Outbound {
+impl<W: Wire + ?Sized> Drop for Outbound<W> {
     fn drop(&mut self) {
-        let bytes = self.state().backlog.bytes();
+        let bytes = self.state().backlog_bytes();
         self.budget.sub(bytes);
-        self.metrics.backlog_bytes.add(-(bytes as i64));
     }
 }

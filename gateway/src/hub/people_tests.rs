@@ -31,7 +31,7 @@ fn room(number: usize) -> RoomId {
 
 fn connection(number: u64) -> Arc<Connection> {
     let (metrics, _) = Metrics::new().unwrap();
-    let outbound = Outbound::new(Arc::new(NoSocket), 1 << 16, Arc::new(Budget::new(u64::MAX)), metrics);
+    let outbound = Outbound::new(Arc::new(NoSocket), 1 << 16, Arc::new(Budget::new(u64::MAX, metrics)));
     Arc::new(Connection::new(ConnectionId(number), user(), Codec::Json, Arc::new(outbound)))
 }
 

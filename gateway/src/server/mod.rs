@@ -145,7 +145,7 @@ impl Node {
         let webhooks = Webhooks::start(Arc::clone(&store) as _, targets, &limits, counts, &outbox);
         service.start_hand_outs(webhooks, &core);
         service.start_upkeep(config.retention.max_age_hours, &core).await?;
-        let budget = Arc::new(Budget::new(limits.backlogs_max_bytes));
+        let budget = Arc::new(Budget::new(limits.backlogs_max_bytes, Arc::clone(service.metrics())));
         janitor::start(service.hub().clone(), Arc::clone(&budget), &core);
         let authenticator = Authenticator::new(secret, &config.auth);
         let sessions = Arc::new(Sessions::new(service, reader, authenticator, budget, session_tasks));

@@ -103,7 +103,7 @@ impl Unidentified {
             client_version: hello.client_version.map(String::into_boxed_str),
         };
         let connection =
-            Connection::new(sessions.next_connection(), identity.user.clone(), line.codec, Arc::clone(&line.outbound));
+            Connection::new(sessions.next_connection(), identity.user.clone(), line.codec, line.outbound.clone());
         let connection = Arc::new(connection.introduced(about, hello.protocol_minor, identity.issued_at_ms));
         if !service.hub().enter(&connection) {
             let message = "this user has too many connections to this node: close one of them";

@@ -34,8 +34,7 @@ pub struct Upgraded {
 
 pub(super) struct Line {
     pub(super) codec: Codec,
-    pub(super) outbound: Arc<Outbound>,
-    pub(super) socket: Arc<TcpStream>,
+    pub(super) outbound: Arc<Outbound<TcpStream>>,
     reader: Reader,
 }
 
@@ -57,15 +56,13 @@ pub(super) struct Burst {
 impl Line {
     pub(super) fn new(upgraded: Upgraded, codec: Codec, sessions: &Sessions) -> Self {
         let limits = sessions.service.limits();
-        let socket = Arc::new(upgraded.socket);
-        let outbound = Arc::new(Outbound::new(
-            Arc::clone(&socket) as _,
-            limits.backlog_max_bytes,
-            Arc::clone(&sessions.budget),
-            Arc::clone(sessions.service.metrics()),
-        ));
+        let outbound = Arc::new(Outbound::new(upgraded.socket, limits.backlog_max_bytes, Arc::clone(&sessions.budget)));
         let reader = Reader::new(limits.message_max_bytes, limits.message_frames_max, &upgraded.early);
-        Self { codec, outbound, socket, reader }
+        Self { codec, outbound, reader }
+    }
+
+    pub(super) fn socket(&self) -> &TcpStream {
+        self.outbound.wire()
     }
 
     /// Whether requests came that were not shown yet: then nobody may wait for the socket.
@@ -81,7 +78,7 @@ impl Line {
     ) -> Result<Burst, End> {
         let mut replies = Replies::new(self.codec, &self.outbound);
         let (mut is_heard, mut ended) = (false, None);
-        let read = self.reader.read(&self.socket, |message| {
+        let read = self.reader.read(self.outbound.wire(), |message| {
             is_heard = true;
             let flow = match (message, replies.codec) {
                 (Message::Text(request), Codec::Json) | (Message::Binary(request), Codec::Postcard) => {
@@ -116,7 +113,7 @@ impl Line {
     /// The next message, copied: for the few that come before anybody is known. Cancel-safe.
     pub(super) async fn receive(&mut self) -> Inbound {
         loop {
-            if !self.reader.has_unread() && poll_fn(|cx| self.socket.poll_read_ready(cx)).await.is_err() {
+            if !self.reader.has_unread() && poll_fn(|cx| self.socket().poll_read_ready(cx)).await.is_err() {
                 return Inbound::End(End::Lost);
             }
             let mut request = None;
@@ -176,7 +173,7 @@ impl Line {
             let _ = tokio::time::timeout(FLUSH_TIMEOUT, self.flush_all()).await;
         }
         let has_left = self.outbound.backlog_bytes() == 0;
-        let _ = SockRef::from(&*self.socket).shutdown(Shutdown::Write);
+        let _ = SockRef::from(self.socket()).shutdown(Shutdown::Write);
         if matches!(end, End::Close(_)) {
             // Unread bytes would turn our goodbye into a reset that overtakes it.
             let _ = tokio::time::timeout(GOODBYE_TIMEOUT, self.read_to_end()).await;
@@ -186,7 +183,7 @@ impl Line {
 
     async fn flush_all(&self) {
         while self.outbound.backlog_bytes() > 0 && !self.outbound.is_broken() {
-            if self.socket.writable().await.is_err() {
+            if self.socket().writable().await.is_err() {
                 return;
             }
             self.outbound.flush();
@@ -195,8 +192,8 @@ impl Line {
 
     async fn read_to_end(&self) {
         let mut rubbish = [0; 1024];
-        while self.socket.readable().await.is_ok() {
-            match self.socket.try_read(&mut rubbish) {
+        while self.socket().readable().await.is_ok() {
+            match self.socket().try_read(&mut rubbish) {
                 Ok(0) => return,
                 Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return,
                 _ => {}
@@ -208,7 +205,7 @@ impl Line {
 /// Replies that are given one after the other and leave in one write, at the latest when this is dropped.
 pub(super) struct Replies<'a> {
     codec: Codec,
-    outbound: &'a Outbound,
+    outbound: &'a Outbound<TcpStream>,
     /// The usual case: there is but one.
     first: Option<Bytes>,
     joined: Vec<u8>,
@@ -217,7 +214,7 @@ pub(super) struct Replies<'a> {
 }
 
 impl<'a> Replies<'a> {
-    fn new(codec: Codec, outbound: &'a Outbound) -> Self {
+    fn new(codec: Codec, outbound: &'a Outbound<TcpStream>) -> Self {
         Self { codec, outbound, first: None, joined: Vec::new(), is_over_bound: false }
     }
 

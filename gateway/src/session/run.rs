@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hallway_protocol::CloseCode;
+use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::line::Line;
@@ -47,7 +48,7 @@ enum Parting {
 
 /// What the session waits for besides its socket and its commands.
 struct Waits<'a, W> {
-    outbound: &'a Outbound,
+    outbound: &'a Outbound<TcpStream>,
     timer: Pin<&'a mut Sleep>,
     woken: Pin<&'a mut W>,
 }
@@ -140,7 +141,7 @@ impl Identified {
             is_served = true;
         }
         if outbound.backlog_bytes() > 0
-            && let Poll::Ready(ready) = line.socket.poll_write_ready(cx)
+            && let Poll::Ready(ready) = line.socket().poll_write_ready(cx)
         {
             if ready.is_err() {
                 return Turn::End(End::Lost);
@@ -199,7 +200,7 @@ impl Identified {
             self.last_heard = Instant::now();
             return Poll::Pending;
         }
-        if !line.has_unread() && std::task::ready!(line.socket.poll_read_ready(cx)).is_err() {
+        if !line.has_unread() && std::task::ready!(line.socket().poll_read_ready(cx)).is_err() {
             return Poll::Ready(Err(End::Lost));
         }
         let now = Instant::now();
@@ -215,7 +216,7 @@ impl Identified {
         }))
     }
 
-    fn end_now(&self, outbound: &Outbound, close: Option<CloseCode>) -> Option<End> {
+    fn end_now(&self, outbound: &Outbound<TcpStream>, close: Option<CloseCode>) -> Option<End> {
         if outbound.is_broken() {
             return Some(End::Lost);
         }
@@ -229,7 +230,7 @@ impl Identified {
         self.requests.are_none().then_some(End::Close(code))
     }
 
-    fn next_deadline(&self, now: Instant, outbound: &Outbound) -> Instant {
+    fn next_deadline(&self, now: Instant, outbound: &Outbound<TcpStream>) -> Instant {
         let limits = self.sessions().service.limits();
         let heartbeat = self.last_heard + Duration::from_millis(limits.heartbeat_timeout_ms);
         let stall = match outbound.stalled_since() {
@@ -239,7 +240,7 @@ impl Identified {
         self.next_ping.min(heartbeat).min(self.requests.expires_at).min(stall).max(now + Duration::from_millis(5))
     }
 
-    fn overdue(&mut self, now: Instant, outbound: &Outbound) -> Option<End> {
+    fn overdue(&mut self, now: Instant, outbound: &Outbound<TcpStream>) -> Option<End> {
         let limits = self.sessions().service.limits();
         if now >= self.requests.expires_at {
             return Some(End::Close(outbound.close_requested().unwrap_or(CloseCode::TokenExpired)));

@@ -32,8 +32,8 @@ pub(super) fn admit(
     let alive = world.alive(node)?;
     let id = alive.next_connection;
     alive.next_connection += 1;
-    let budget = Arc::new(Budget::new(u64::MAX));
-    let outbound = Outbound::new(Arc::clone(&socket) as _, backlog_max_bytes, budget, metrics);
+    let budget = Arc::new(Budget::new(u64::MAX, metrics));
+    let outbound = Outbound::new(Arc::clone(&socket), backlog_max_bytes, budget);
     let connection = Arc::new(Connection::new(ConnectionId(id), user.clone(), codec, Arc::new(outbound)));
     if !alive.hub.hub.enter(&connection) {
         return None;

@@ -74,8 +74,8 @@ pub(super) struct Batch {
     items: Vec<Item>,
     /// How many of them are stored.
     stored: u64,
-    /// Connections that do not get all of them. Sorted.
-    excepted: Vec<ConnectionId>,
+    /// The lane's slots of connections that do not get all of them. Sorted.
+    excepted: Vec<u32>,
     /// Who is removed by one of them.
     removed: Vec<UserId>,
     /// Which notifications they bring.
@@ -85,8 +85,8 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Takes as many as follow each other.
-    pub(super) fn fill(&mut self, queued: &mut VecDeque<Item>) {
+    /// Takes as many as follow each other. `slot_of`: where the lane has a connection, if it has it.
+    pub(super) fn fill(&mut self, queued: &mut VecDeque<Item>, slot_of: impl Fn(ConnectionId) -> Option<u32>) {
         self.clear();
         let Some(mut at) = queued.front().map(Item::after) else { return };
         while self.items.len() < BATCH_MAX_FRAMES
@@ -98,7 +98,7 @@ impl Batch {
                 self.removed.extend(event.removed_user().cloned());
                 self.notifications.extend(event.notification().map(|id| (event.seq(), id)));
             }
-            self.excepted.extend(item.except);
+            self.excepted.extend(item.except.and_then(&slot_of));
             self.items.push(item);
         }
         self.excepted.sort_unstable();
@@ -134,8 +134,8 @@ impl Batch {
     }
 
     /// Whether a connection that lacks nothing before gets every frame, and stays.
-    pub(super) fn is_whole_for(&self, id: ConnectionId, connection: &Connection) -> bool {
-        self.excepted.binary_search(&id).is_err()
+    pub(super) fn is_whole_for(&self, slot: u32, connection: &Connection) -> bool {
+        self.excepted.binary_search(&slot).is_err()
             && (self.removed.is_empty() || !self.removed.contains(&connection.user))
     }
 

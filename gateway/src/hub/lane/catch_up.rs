@@ -1,7 +1,7 @@
 //! Pairs that are Behind: served from the ring, or from the log by their session, until they are Live again; and the
 //! `sync_end` that says so.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use hallway_protocol::frame::SyncEnd;
@@ -91,7 +91,7 @@ impl Lane {
         let mut look_at = stream_slot;
         loop {
             let Some(follower) = self.followers[slot as usize].as_mut() else { return };
-            let Some(watch) = follower.watches.front_mut() else { return };
+            let Some(watch) = follower.watches.as_mut().and_then(|watches| watches.front_mut()) else { return };
             let reached = |seat: &Seat, targets: &mut HashMap<StreamId, Target>| {
                 let Some(stream) = self.streams[seat.stream as usize].as_ref() else { return };
                 let Some(target) = targets.get(&stream.id).filter(|target| target.attached) else { return };
@@ -113,10 +113,11 @@ impl Lane {
     /// Says `sync_end` for the oldest sync.
     fn end_watch(&mut self, slot: u32) {
         let Some(follower) = self.followers[slot as usize].as_mut() else { return };
-        let Some(watch) = follower.watches.pop_front() else { return };
-        if follower.watches.is_empty() {
+        let Some(watches) = follower.watches.as_mut() else { return };
+        let Some(watch) = watches.pop_front() else { return };
+        if watches.is_empty() {
             // Most connections never sync again.
-            follower.watches = VecDeque::new();
+            follower.watches = None;
         }
         let position = |stream: &StreamId| -> Option<Seq> {
             let stream_slot = *self.stream_of.get(stream)?;

@@ -130,7 +130,7 @@ impl Lane {
         let Some(stream) = self.streams[stream_slot as usize].as_mut() else { return 0 };
         let Some(work) = stream.work.as_deref_mut() else { return 0 };
         if work.batch.items().is_empty() {
-            work.batch.fill(&mut work.queued);
+            work.batch.fill(&mut work.queued, |id| self.follower_of.get(&id).copied());
             work.place = 0;
         }
         let places = work.place..stream.pairs.len().min(work.place + most);
@@ -161,8 +161,8 @@ impl Lane {
         self.dues.seqs.extend(work.batch.items().iter().map(Item::seq));
         for pair in &mut stream.pairs[places] {
             let Some(follower) = self.followers[pair.slot as usize].as_mut() else { continue };
-            if work.batch.is_whole_for(follower.id, &follower.connection) && pair.live_run(first, stored) {
-                follower.outbound.warm();
+            if work.batch.is_whole_for(pair.slot, &follower.connection) && pair.live_run(first, stored) {
+                std::hint::black_box(follower.outbound.warm());
                 let due = self.dues.of(follower, pair.slot);
                 due.runs.extend_from_slice(work.batch.runs(follower.codec));
                 due.parts.push(Part { stream: stream_slot, first: first_noted, frames });
@@ -260,7 +260,7 @@ impl Lane {
             let follower = self.followers[due.slot as usize].as_ref()?;
             let place = follower.place(due.stream)?;
             let pair = self.streams[due.stream as usize].as_ref()?.pairs.get(place)?;
-            (pair.next() > due.seq).then_some(Handed { connection: follower.id, seq: due.seq, id: due.id })
+            (pair.next() > due.seq).then_some(Handed { connection: follower.connection.id, seq: due.seq, id: due.id })
         });
         self.diary.note(handed);
         self.dues.notifications = due;

@@ -8,20 +8,22 @@ use super::batch::Item;
 use super::deal::OneByOne;
 
 impl Lane {
-    /// Writes a stream's batch to those of these pairs who get all of it; for the others it is noted as due. First all of them
-    /// are looked up, with nothing in between that makes the processor wait for one of them: so it fetches for all at the same
-    /// time what the kernel has driven out of its cache.
+    /// Writes a stream's batch to those of these pairs who get all of it; for the others it is noted as due.
     pub(super) fn write_straight(&mut self, stream_slot: u32, places: Range<usize>) {
         let Some(stream) = self.streams[stream_slot as usize].as_mut() else { return };
         let Some(work) = stream.work.as_deref_mut() else { return };
         let (first, stored) = (work.batch.first(), work.batch.stored());
         let frames = work.batch.items().len();
+        // First a look at all of them, with nothing in between that makes the processor wait for one: so it fetches for all at the
+        // same time what the kernel has driven out of its cache.
+        let followers =
+            stream.pairs[places.clone()].iter().filter_map(|pair| self.followers[pair.slot as usize].as_ref());
+        std::hint::black_box(followers.fold(false, |seen, follower| seen ^ follower.outbound.warm()));
         let mut whole = std::mem::take(&mut self.whole);
         for (place, pair) in places.clone().zip(&mut stream.pairs[places]) {
             let Some(follower) = self.followers[pair.slot as usize].as_mut() else { continue };
-            follower.outbound.warm();
-            if follower.watches.is_empty()
-                && work.batch.is_whole_for(follower.id, &follower.connection)
+            if follower.watches.is_none()
+                && work.batch.is_whole_for(pair.slot, &follower.connection)
                 && pair.live_run(first, stored)
             {
                 whole.push(place);

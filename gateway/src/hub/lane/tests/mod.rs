@@ -83,7 +83,7 @@ impl Wire for Socket {
 fn a_further_room_of_a_connection_costs_its_lane_24_bytes() {
     assert_eq!(size_of::<super::pairs::Pair>() + size_of::<super::tables::Seat>(), 24);
     // A connection without rooms, apart from what others need of it too.
-    assert_eq!(size_of::<Option<super::tables::Follower>>(), 88);
+    assert_eq!(size_of::<Option<super::tables::Follower>>(), 64);
 }
 
 /// A connection on any wire.
@@ -95,8 +95,8 @@ fn connect(
     backlog_max_bytes: u64,
     metrics: &Arc<Metrics>,
 ) -> Arc<Connection> {
-    let budget = Arc::new(Budget::new(u64::MAX));
-    let outbound = Outbound::new(wire, backlog_max_bytes, budget, Arc::clone(metrics));
+    let budget = Arc::new(Budget::new(u64::MAX, Arc::clone(metrics)));
+    let outbound = Outbound::new(wire, backlog_max_bytes, budget);
     Arc::new(Connection::new(ConnectionId(id), UserId::new(user).unwrap(), codec, Arc::new(outbound)))
 }
 
