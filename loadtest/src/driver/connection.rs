@@ -152,6 +152,17 @@ impl Connection {
         frame::put(&mut self.unsent, opcode, payload);
     }
 
+    /// From now on this socket acknowledges what it got as soon as that was read, until it says something again (`tcp(7)`:
+    /// `TCP_QUICKACK`). Whether the kernel delays the acknowledgement hangs on how many messages a protocol greets with, and
+    /// one that is delayed until the second segment comes is on the loopback made and taken by the *sender's* system call:
+    /// so the same work counted as the client's for one server and as the server's own for another.
+    pub(crate) fn acknowledge_when_read(&self) {
+        if let Some(stream) = &self.stream {
+            // A socket that was just reset says so when it is read.
+            let _ = rustix::net::sockopt::set_tcp_quickack(stream, true);
+        }
+    }
+
     pub(crate) fn unsent_bytes(&self) -> usize {
         self.unsent.len()
     }
@@ -231,4 +242,24 @@ pub(crate) fn dial(
         Err(error) => return Err(error),
     }
     Ok(TcpStream::from_std(socket.into()))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use rustix::net::sockopt::{set_tcp_quickack, tcp_quickack};
+
+    use super::*;
+
+    #[test]
+    fn however_a_connection_greeted_it_acknowledges_when_it_has_read() {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let stream = TcpStream::from_std(std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        // As the kernel has it after a greeting in several steps.
+        set_tcp_quickack(&stream, false).unwrap();
+        assert!(!tcp_quickack(&stream).unwrap());
+        let connection = Connection { stream: Some(stream), ..Connection::absent() };
+        connection.acknowledge_when_read();
+        assert!(tcp_quickack(connection.stream.as_ref().unwrap()).unwrap());
+    }
 }

@@ -141,6 +141,7 @@ impl<'a> Engine<'a> {
                 connection.muted = seat.mutable;
             }
         }
+        self.connections.iter().for_each(Connection::acknowledge_when_read);
         self.tally.begin(phase);
         self.talk = Some(Talk::new(phase, self.job.rooms.len() as u32, self.job.talkers_per_room));
     }

@@ -52,7 +52,7 @@ pub(crate) struct PeersArguments {
     /// Bytes of each body.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(36..=3900))]
     payload: u32,
-    /// Speak postcard with Hallway rather than JSON.
+    /// Speak postcard with all of Hallway's rows, not only with hallway-postcard.
     #[arg(long)]
     postcard: bool,
     /// Writes everything there, as JSON.

@@ -42,7 +42,7 @@ pub(crate) fn find(kind: Kind, places: &Places) -> Result<Installed, String> {
         Some(path) => Some(std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?),
     };
     let (program, version) = match kind {
-        Kind::Hallway | Kind::HallwayDurable => {
+        Kind::Hallway | Kind::HallwayPostcard | Kind::HallwayDurable => {
             (places.hallway.clone(), says(&places.hallway, &["--version"], &places.peers)?)
         }
         Kind::BareEach | Kind::BareCoalesce => (

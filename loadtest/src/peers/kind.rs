@@ -11,6 +11,8 @@ use super::adapters::Protocol;
 pub(crate) enum Kind {
     /// Hallway's `signal`: at most once, nothing stored.
     Hallway,
+    /// The same to clients who speak postcard.
+    HallwayPostcard,
     /// The floor: a write for every message and member.
     BareEach,
     /// The floor: a write for every turn of the loop and member.
@@ -51,6 +53,7 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Hallway => "hallway",
+            Self::HallwayPostcard => "hallway-postcard",
             Self::BareEach => "bare-each",
             Self::BareCoalesce => "bare-coalesce",
             Self::Ws => "ws",
@@ -66,7 +69,7 @@ impl Kind {
 
     pub(crate) fn role(self) -> Role {
         match self {
-            Self::Hallway => Role::Subject,
+            Self::Hallway | Self::HallwayPostcard => Role::Subject,
             Self::BareEach | Self::BareCoalesce => Role::Floor,
             Self::HallwayDurable => Role::Stronger,
             _ => Role::Peer,
@@ -76,7 +79,7 @@ impl Kind {
     /// What a peer speaks; `None`: Hallway's own protocol.
     pub(crate) fn protocol(self) -> Option<Protocol> {
         match self {
-            Self::Hallway | Self::HallwayDurable => None,
+            Self::Hallway | Self::HallwayPostcard | Self::HallwayDurable => None,
             Self::BareEach | Self::BareCoalesce | Self::Ws | Self::Uws | Self::Nchan => Some(Protocol::Plain),
             Self::Socketio | Self::SocketioUws => Some(Protocol::SocketIo),
             Self::Nats => Some(Protocol::Nats),
@@ -92,7 +95,7 @@ impl Kind {
     /// The program or configuration in `loadtest/peers`.
     pub(crate) fn file(self) -> Option<&'static str> {
         match self {
-            Self::Hallway | Self::HallwayDurable | Self::BareEach | Self::BareCoalesce => None,
+            Self::Hallway | Self::HallwayPostcard | Self::HallwayDurable | Self::BareEach | Self::BareCoalesce => None,
             Self::Ws => Some("ws.js"),
             Self::Socketio | Self::SocketioUws => Some("socketio.js"),
             Self::Uws => Some("uws.js"),
@@ -106,6 +109,7 @@ impl Kind {
     pub(crate) fn settings(self) -> &'static str {
         match self {
             Self::Hallway => "serve --dev, signal; token checked, room membership checked for every message",
+            Self::HallwayPostcard => "the same, clients speak postcard",
             Self::HallwayDurable => "serve --dev, message.send into its embedded store; acknowledged after the commit",
             Self::BareEach => "one thread, no checks, one write for every message and member",
             Self::BareCoalesce => "one thread, no checks, one write for every turn of the loop and member",

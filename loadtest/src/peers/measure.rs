@@ -143,7 +143,7 @@ fn spoken(kind: Kind, postcard: bool) -> job::Server {
         Some(protocol) => job::Server::Peer(protocol),
         None => job::Server::Hallway(hallway::Kind {
             path: HALLWAY_PATH.to_owned(),
-            postcard,
+            postcard: postcard || kind == Kind::HallwayPostcard,
             durable: kind == Kind::HallwayDurable,
         }),
     }

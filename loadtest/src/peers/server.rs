@@ -110,7 +110,7 @@ fn free_ports() -> Result<[u16; 2], Failure> {
 }
 
 fn checks_token(kind: Kind) -> bool {
-    !matches!(kind, Kind::Hallway | Kind::HallwayDurable | Kind::BareEach | Kind::BareCoalesce | Kind::Mosquitto)
+    kind.protocol().is_some() && !matches!(kind, Kind::BareEach | Kind::BareCoalesce | Kind::Mosquitto)
 }
 
 /// A command whose process the kernel ends when this one does, however that happens; where there is no `setpriv` an end by
@@ -127,7 +127,7 @@ fn command(installed: &Installed, directory: &Path, ports: [u16; 2], token: &str
     let address = format!("{HOST}:{port}");
     let mut command = started_by(&installed.program);
     match installed.kind {
-        Kind::Hallway | Kind::HallwayDurable => {
+        Kind::Hallway | Kind::HallwayPostcard | Kind::HallwayDurable => {
             let admin = format!("{HOST}:{spare_port}");
             command.args(["serve", "--dev", "--listen", &address, "--admin-listen", &admin, "--data-dir"]);
             command.arg(directory);

@@ -95,6 +95,8 @@ pub(crate) struct Table {
 pub(crate) struct Ratio {
     pub(crate) shape: Shape,
     pub(crate) figure: Figure,
+    /// Whose figure, in which codec.
+    pub(crate) subject: Kind,
     /// Against the floor or a peer.
     pub(crate) against: Kind,
     pub(crate) ratio: f64,
@@ -159,7 +161,7 @@ impl Table {
         Row { shape, kind, role: kind.role(), medians, faults, runs, failures, late_percent_max }
     }
 
-    /// Hallway's `signal` against the floor and against the peer that is best in the median.
+    /// Hallway's `signal`, in each codec, against the floor and against the peer that is best in the median.
     pub(crate) fn ratios(&self, shape: Shape) -> Vec<Ratio> {
         let rows = self.rows(shape);
         let mut ratios = Vec::new();
@@ -170,20 +172,21 @@ impl Table {
                 .filter_map(|row| Some((row.kind, *row.medians.get(figure)?)))
                 .min_by(|one, other| one.1.total_cmp(&other.1))
                 .map(|(kind, _)| kind);
-            for against in std::iter::once(shape.floor()).chain(best) {
-                ratios.extend(self.ratio(shape, *figure, against));
+            for subject in rows.iter().filter(|row| row.role == Role::Subject) {
+                let others = std::iter::once(shape.floor()).chain(best);
+                ratios.extend(others.filter_map(|against| self.ratio(shape, *figure, subject.kind, against)));
             }
         }
         ratios
     }
 
-    fn ratio(&self, shape: Shape, figure: Figure, against: Kind) -> Option<Ratio> {
-        let (ours, theirs) = (self.values(shape, Kind::Hallway, figure), self.values(shape, against, figure));
+    fn ratio(&self, shape: Shape, figure: Figure, subject: Kind, against: Kind) -> Option<Ratio> {
+        let (ours, theirs) = (self.values(shape, subject, figure), self.values(shape, against, figure));
         let each: Vec<f64> = ours
             .iter()
             .filter_map(|(run, value)| Some(value / theirs.get(run).filter(|value| **value > 0.0)?))
             .collect();
-        Some(Ratio { shape, figure, against, ratio: median(&each)?, runs: each.len() })
+        Some(Ratio { shape, figure, subject, against, ratio: median(&each)?, runs: each.len() })
     }
 
     /// The table of one load, for people.
@@ -198,11 +201,12 @@ impl Table {
             out.push_str(&line(row));
         }
         for ratio in self.ratios(shape) {
-            let Ratio { figure, against, ratio, runs, .. } = ratio;
+            let Ratio { figure, subject, against, ratio, runs, .. } = ratio;
             let kind = if against.role() == Role::Floor { "floor" } else { "best peer" };
             let _ = writeln!(
                 out,
-                "  hallway/{} {} {ratio:.2}x ({kind}, median of {runs} runs)",
+                "  {}/{} {} {ratio:.2}x ({kind}, median of {runs} runs)",
+                subject.name(),
                 against.name(),
                 figure.heading()
             );
@@ -250,6 +254,7 @@ mod tests {
         // The machine slows down from run to run; the ratios do not care.
         for (run, speed) in [(1, 1.0), (2, 2.0), (3, 10.0)] {
             cells.push(cell(run, Kind::Hallway, 0.22 * speed));
+            cells.push(cell(run, Kind::HallwayPostcard, 0.21 * speed));
             cells.push(cell(run, Kind::BareCoalesce, 0.2 * speed));
             cells.push(cell(run, Kind::Ws, 8.0 * speed));
             cells.push(cell(run, Kind::Uws, 0.275 * speed));
@@ -268,8 +273,15 @@ mod tests {
     #[test]
     fn hallway_is_compared_within_each_run_with_its_floor_and_the_best_peer() {
         let ratios = table().ratios(Shape::Fanout);
-        let seen: Vec<(Kind, String)> = ratios.iter().map(|one| (one.against, format!("{:.2}", one.ratio))).collect();
-        assert_eq!(seen, [(Kind::BareCoalesce, "1.10".to_owned()), (Kind::Uws, "0.80".to_owned())]);
+        let seen: Vec<(Kind, Kind, String)> =
+            ratios.iter().map(|one| (one.subject, one.against, format!("{:.2}", one.ratio))).collect();
+        let expected = [
+            (Kind::Hallway, Kind::BareCoalesce, "1.10"),
+            (Kind::Hallway, Kind::Uws, "0.80"),
+            (Kind::HallwayPostcard, Kind::BareCoalesce, "1.05"),
+            (Kind::HallwayPostcard, Kind::Uws, "0.76"),
+        ];
+        assert_eq!(seen, expected.map(|(subject, against, ratio)| (subject, against, ratio.to_owned())));
     }
 
     #[test]
@@ -282,7 +294,7 @@ mod tests {
             result: Err("no such port".to_owned()),
         });
         let lost = Faults { lost: 7, ..Faults::default() };
-        table.cells[2].result.as_mut().unwrap().faults = lost;
+        table.cells[3].result.as_mut().unwrap().faults = lost;
         let shown = table.shown(Shape::Fanout, "saturated");
         let place = |text: &str| shown.find(text).unwrap_or_else(|| panic!("no {text:?} in\n{shown}"));
         assert!(place("hallway-durable") > place("another guarantee"));
