@@ -1,4 +1,4 @@
-//! The configuration: layers, faults, development mode and secrets.
+//! The configuration: layers, faults, development mode and secrets; and what the program sets for its allocator.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -342,5 +342,19 @@ fn every_key_of_a_target_is_documented() {
             DEFAULT_TOML.contains(&format!("\n# {key} = ")) || key == "secret",
             "hallway.default.toml misses {key}"
         );
+    }
+}
+
+#[test]
+fn what_was_freed_goes_back_to_the_kernel_within_a_second() {
+    // The allocator prints its settings when the program ends, if it is asked to (jemalloc(3), `opt.stats_print`).
+    let asked = std::process::Command::new(env!("CARGO_BIN_EXE_hallway"))
+        .arg("--version")
+        .env("_RJEM_MALLOC_CONF", "stats_print:true")
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&asked.stderr);
+    for setting in ["opt.dirty_decay_ms: 1000 ", "opt.background_thread: true "] {
+        assert!(printed.contains(setting), "not {setting}: {printed}");
     }
 }
