@@ -166,6 +166,7 @@ async fn ends_in_log(sessions: &Sessions, connection: &Connection, page: &LogPag
         let limit = u32::try_from(sessions.service.limits().page_events_max).unwrap_or(u32::MAX);
         events = sessions.reader.pages(vec![PageRequest { stream, after, limit }]).await?.pop()?.events;
     }
+    sessions.service.metrics().membership_looks_cut_short.add(1);
     Some(false)
 }
 

@@ -107,6 +107,7 @@ catalogue! {
     tail_age: Gauge = "hallway_tail_age_seconds", "seconds", "For how long the cursor of the store's tail has been holding up what lies behind it";
     tail_rows: Counter = "hallway_tail_rows_total", "events", "Events that polls of the store's tail looked at";
     tail_heads: Counter = "hallway_tail_heads_total", "streams", "Streams whose heads were asked for because the tail was held up";
+    membership_looks_cut_short: Counter = "hallway_membership_looks_cut_short_total", "looks", "Looks through a trimmed log for the end of a membership that ended after 64 pages: it counts as ended before what the log still has";
     commits_under_way: Gauge = "hallway_commits_under_way", "batches", "Batches of writes that the store is carrying out";
     writer_looks_cut_short: Counter = "hallway_writer_looks_cut_short_total", "looks", "Looks for a batch that ended after 4,096 waiting writes: what stood behind them waited for another batch";
     writes_parked: Gauge = "hallway_writes_parked", "writes", "Writes that wait for rooms which someone else has locked in the store";

@@ -114,9 +114,8 @@ async fn a_store_that_began_a_new_life_sends_everybody_through_a_fresh_hello() {
     ada.event("lobby", 4).await;
 }
 
-/// A sleeper joins a private room, reads nothing until it lags, and is then removed by ada. Returns both, and the numbers of
-/// the joining and of the removal.
-async fn remove_a_lagging_reader(node: &TestNode) -> (Seat, Seat, Seq, Seq) {
+/// A sleeper joins ada's private room and reads nothing until it lags. Returns both, and the number of the joining.
+async fn lagging_reader(node: &TestNode) -> (Seat, Seat, Seq) {
     let mut ada = node.connect("ada").await;
     ada.create("lobby", "private").await;
     let mut options = node.options("sleeper");
@@ -128,6 +127,12 @@ async fn remove_a_lagging_reader(node: &TestNode) -> (Seat, Seat, Seq, Seq) {
     while node.metric("hallway_lagging_total").await < 1.0 {
         ada.say("lobby", &text).await;
     }
+    (ada, sleeper, joined)
+}
+
+/// The same, and then ada removes it. Returns the number of that, too.
+async fn remove_a_lagging_reader(node: &TestNode) -> (Seat, Seat, Seq, Seq) {
+    let (mut ada, sleeper, joined) = lagging_reader(node).await;
     let remove = json!({"room": "lobby", "user": "sleeper"});
     let removed = ada.done("room.remove", remove).await["seq"].as_u64().unwrap();
     (ada, sleeper, joined, removed)
@@ -176,6 +181,33 @@ async fn a_slow_reader_whose_removal_was_trimmed_gets_nothing_from_after_it() {
     }
     let seen = sleeper.unread_numbers_of("lobby");
     assert!(seen.iter().all(|seq| *seq <= removed), "events from after the removal at {removed}: {seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_membership_that_is_too_far_on_in_a_trimmed_log_is_not_looked_for_without_end() {
+    let (node, store) = TestNode::start_with_faults(|config| {
+        config.limits.backlog_max_bytes = 16_384;
+        config.limits.socket_send_buffer_bytes = 8192;
+        config.limits.ring_max_bytes = 1024;
+        config.limits.page_events_max = 1;
+    })
+    .await;
+    let (mut ada, mut sleeper, joined) = lagging_reader(&node).await;
+    // 64 pages of one event each are looked through.
+    let kept_from = ada.say("lobby", "the first that is kept").await;
+    for number in 0..70 {
+        ada.say("lobby", &format!("{number}")).await;
+    }
+    ada.done("room.remove", json!({"room": "lobby", "user": "sleeper"})).await;
+    hallway_store::Upkeep::trim(&*store, &room_stream("lobby"), kept_from).await.unwrap();
+    while node.metric("hallway_membership_looks_cut_short_total").await < 1.0 {
+        sleeper.ping().await;
+    }
+    for _ in 0..50 {
+        sleeper.ping().await;
+    }
+    let seen = sleeper.unread_numbers_of("lobby");
+    assert!(!seen.is_empty() && seen.iter().all(|seq| (joined..kept_from).contains(seq)), "{seen:?}");
 }
 
 /// In a room that shows everything to everybody: who comes back catches up on what was said while they were away.
