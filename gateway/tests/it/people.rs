@@ -269,6 +269,7 @@ async fn a_muted_member_reads_and_every_write_is_refused_until_the_mute_ends() {
         while let Err(error) = seat.ask("typing", json!({"room": "lobby", "active": true})).await {
             assert_eq!(error.code, ErrorCode::Muted);
             assert!(began.elapsed() < PATIENCE, "the mute does not end");
+            tokio::time::sleep(Duration::from_millis(error.retry_after_ms.expect("it says when the mute ends"))).await;
         }
     }
     for (name, arguments) in &writes {

@@ -60,7 +60,7 @@ pub(crate) struct HttpAnswer {
 }
 
 impl TestNode {
-    /// A node with the default limits but for what `change` changes.
+    /// A node with the default limits, but for what tests need (`prepare`) and what `change` changes.
     pub(crate) async fn start(change: impl FnOnce(&mut Config)) -> Self {
         Self::prepare(change).launch(None).await
     }
@@ -105,6 +105,8 @@ impl TestNode {
         config.server.lanes = 2;
         // Nobody here has to notice before a node stops.
         config.limits.drain_notice_ms = 0;
+        // A test asks again until something is so, and a quick machine asks more often than any client may.
+        config.limits.requests_per_second_max = 1_000_000;
         change(&mut config);
         House { config, _data_dir: data_dir }
     }
