@@ -127,6 +127,10 @@ async fn lagging_reader(node: &TestNode) -> (Seat, Seat, Seq) {
     while node.metric("hallway_lagging_total").await < 1.0 {
         ada.say("lobby", &text).await;
     }
+    // And more than backlog and kernel take together, so that it does not catch up by itself.
+    for _ in 0..20 {
+        ada.say("lobby", &text).await;
+    }
     (ada, sleeper, joined)
 }
 
@@ -200,8 +204,10 @@ async fn the_end_of_a_membership_that_is_too_far_on_in_a_trimmed_log_is_not_look
     }
     ada.done("room.remove", json!({"room": "lobby", "user": "sleeper"})).await;
     hallway_store::Upkeep::trim(&*store, &room_stream("lobby"), kept_from).await.unwrap();
+    let until = tokio::time::Instant::now() + PATIENCE;
     while node.metric("hallway_membership_looks_cut_short_total").await < 1.0 {
         sleeper.ping().await;
+        assert!(tokio::time::Instant::now() < until, "only {:?} came", sleeper.unread_numbers_of("lobby"));
     }
     for _ in 0..50 {
         sleeper.ping().await;
