@@ -1,6 +1,7 @@
 //! JSON and postcard clients in one room, requests that are sent without waiting, goodbyes, and a restored store.
 
 use futures_util::{SinkExt, StreamExt};
+use hallway_gateway::config::Config;
 use hallway_protocol::Seq;
 use hallway_protocol::codec::Codec;
 use hallway_protocol::frame::ResetReason;
@@ -114,6 +115,11 @@ async fn a_store_that_began_a_new_life_sends_everybody_through_a_fresh_hello() {
     ada.event("lobby", 4).await;
 }
 
+fn small_buffers(config: &mut Config) {
+    config.limits.backlog_max_bytes = 16_384;
+    config.limits.socket_send_buffer_bytes = 8192;
+}
+
 /// A sleeper joins ada's private room and reads nothing until it lags. Returns both, and the number of the joining.
 async fn lagging_reader(node: &TestNode) -> (Seat, Seat, Seq) {
     let mut ada = node.connect("ada").await;
@@ -144,11 +150,7 @@ async fn remove_a_lagging_reader(node: &TestNode) -> (Seat, Seat, Seq, Seq) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_reader_that_is_removed_gets_everything_up_to_that_and_nothing_after() {
-    let node = TestNode::start(|config| {
-        config.limits.backlog_max_bytes = 16_384;
-        config.limits.socket_send_buffer_bytes = 8192;
-    })
-    .await;
+    let node = TestNode::start(small_buffers).await;
     let (mut ada, mut sleeper, joined, removed) = remove_a_lagging_reader(&node).await;
     for _ in 0..10 {
         ada.say("lobby", "a secret of those who stayed").await;
@@ -162,8 +164,7 @@ async fn a_slow_reader_that_is_removed_gets_everything_up_to_that_and_nothing_af
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_reader_whose_removal_was_trimmed_gets_nothing_from_after_it() {
     let (node, store) = TestNode::start_with_faults(|config| {
-        config.limits.backlog_max_bytes = 16_384;
-        config.limits.socket_send_buffer_bytes = 8192;
+        small_buffers(config);
         config.limits.ring_max_bytes = 1024;
     })
     .await;
@@ -190,8 +191,7 @@ async fn a_slow_reader_whose_removal_was_trimmed_gets_nothing_from_after_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_a_membership_that_is_too_far_on_in_a_trimmed_log_is_not_looked_for_without_end() {
     let (node, store) = TestNode::start_with_faults(|config| {
-        config.limits.backlog_max_bytes = 16_384;
-        config.limits.socket_send_buffer_bytes = 8192;
+        small_buffers(config);
         config.limits.ring_max_bytes = 1024;
         config.limits.page_events_max = 1;
     })
