@@ -1,15 +1,17 @@
 //! A cluster in this process: nodes on one database, over one exchange.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hallway_gateway::bus::local::LocalExchange;
 use hallway_gateway::config::{Config, StoreUrl};
-use hallway_gateway::server::Given;
+use hallway_gateway::server::{Given, open_store};
 use hallway_protocol::Seq;
 use loadtest_cluster::TemporaryPostgres;
 use serde_json::json;
 
 use super::fault_bus::FaultBus;
+use super::fault_store::FaultStore;
 use super::node::{PATIENCE, TestNode};
 use super::seat::Seat;
 
@@ -19,16 +21,27 @@ pub(crate) struct House {
     pub(crate) buses: Vec<Arc<FaultBus>>,
     pub(crate) exchange: LocalExchange,
     url: String,
+    /// How old what a connect read from the store is when a node gets it.
+    connect_answers_take: Duration,
     _postgres: Arc<TemporaryPostgres>,
 }
 
 impl House {
     /// So many nodes that know each other.
     pub(crate) async fn start(count: usize, change: impl Fn(&mut Config)) -> Self {
+        Self::start_with_late_connects(count, Duration::ZERO, change).await
+    }
+
+    /// The same, where what a connect read from the store is a while old when the node gets it.
+    pub(crate) async fn start_with_late_connects(
+        count: usize,
+        connect_answers_take: Duration,
+        change: impl Fn(&mut Config),
+    ) -> Self {
         let postgres = TemporaryPostgres::shared().unwrap();
         let url = postgres.database().await.unwrap();
         let (nodes, buses, exchange) = (Vec::new(), Vec::new(), LocalExchange::default());
-        let mut house = Self { nodes, buses, exchange, url, _postgres: postgres };
+        let mut house = Self { nodes, buses, exchange, url, connect_answers_take, _postgres: postgres };
         for _ in 0..count {
             house.add(&change).await;
         }
@@ -39,14 +52,21 @@ impl House {
     /// One node more.
     pub(crate) async fn add(&mut self, change: impl Fn(&mut Config)) {
         let bus = Arc::new(FaultBus::new(Arc::new(self.exchange.join())));
-        let given = Given { bus: Some(Arc::clone(&bus) as _), ..Given::default() };
         let url = StoreUrl::parse(&self.url).unwrap();
         let prepare = |config: &mut Config| {
-            config.store.url = Some(url);
+            config.store.url = Some(url.clone());
             config.store.pool_connections = 4;
             config.server.dev = true;
             change(config);
         };
+        let mut given = Given { bus: Some(Arc::clone(&bus) as _), ..Given::default() };
+        if !self.connect_answers_take.is_zero() {
+            let mut config = Config::default();
+            prepare(&mut config);
+            let store = FaultStore::new(open_store(&config).await.unwrap());
+            store.connect_answers_take(self.connect_answers_take);
+            given.store = Some(Arc::new(store));
+        }
         self.nodes.push(TestNode::start_with(prepare, given).await);
         self.buses.push(bus);
     }
@@ -71,7 +91,7 @@ impl House {
                     break;
                 }
                 assert!(tokio::time::Instant::now() < until, "{user} is not known at {at} nodes");
-                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }
     }

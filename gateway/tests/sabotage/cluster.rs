@@ -17,6 +17,10 @@ use super::{break_nodes, expect_clean, expect_red};
 const ROOM: &str = "lobby";
 /// A reader that was cut off comes back so often.
 const RETURNS: usize = 60;
+/// What a connect read is that old when its node gets it: the room was written meanwhile.
+const CONNECT_ANSWERS_TAKE: Duration = Duration::from_millis(20);
+/// Long enough that often nothing is said until the next connect reads, and short enough that something is before its answer comes.
+const BETWEEN_MESSAGES: Duration = Duration::from_millis(10);
 /// What was lost on the bus is delivered within so long, or never.
 const FOUND_WITHIN: Duration = Duration::from_secs(4);
 /// A mutant that was not seen by then is not seen.
@@ -25,7 +29,7 @@ const RUNS_MAX: usize = 8;
 /// Ada talks at one node, bob listens at another and comes back again and again, carl comes to a third node at last; the last
 /// messages are lost on the bus.
 async fn talk() -> Verdict {
-    let house = House::start(3, |_| {}).await;
+    let house = House::start_with_late_connects(3, CONNECT_ANSWERS_TAKE, |_| {}).await;
     let (mut ada, mut bob) = (house.seat(0, "ada").await, house.seat(1, "bob").await);
     meet(ROOM, &mut ada, &mut [&mut bob]).await;
     let carls = house.nodes[0].connect("carl").await.join(ROOM).await;
@@ -48,6 +52,7 @@ async fn talk() -> Verdict {
             while !stops.load(Ordering::SeqCst) {
                 number += 1;
                 publish(&client, &mut recorder, &user, ROOM, &format!("message {number}")).await;
+                tokio::time::sleep(BETWEEN_MESSAGES).await;
             }
         })
     };

@@ -45,6 +45,8 @@ pub(crate) struct FaultStore {
     reads: AtomicUsize,
     /// Time that each connect takes, one after the other.
     connect_pause: Mutex<std::time::Duration>,
+    /// How late what a connect reads is handed over.
+    connect_answer_pause: Mutex<std::time::Duration>,
     connecting: tokio::sync::Mutex<()>,
 }
 
@@ -59,6 +61,7 @@ impl FaultStore {
             page_events: AtomicUsize::default(),
             reads: AtomicUsize::default(),
             connect_pause: Mutex::default(),
+            connect_answer_pause: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
         }
     }
@@ -70,6 +73,11 @@ impl FaultStore {
     /// Connects take so long from now on, one after the other.
     pub(crate) fn connects_take(&self, pause: std::time::Duration) {
         *self.connect_pause.lock().unwrap() = pause;
+    }
+
+    /// What a connect reads is that old from now on when it is handed over.
+    pub(crate) fn connect_answers_take(&self, pause: std::time::Duration) {
+        *self.connect_answer_pause.lock().unwrap() = pause;
     }
 
     /// Pages and histories are read, or wait.
@@ -189,7 +197,12 @@ impl Rooms for FaultStore {
             let _turn = self.connecting.lock().await;
             tokio::time::sleep(pause).await;
         }
-        self.inner.connect_after(user, missed).await
+        let state = self.inner.connect_after(user, missed).await;
+        let pause = *self.connect_answer_pause.lock().unwrap();
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        state
     }
 
     async fn room(&self, user: &UserId, room: &RoomId) -> Result<Option<RoomView>, StoreError> {
