@@ -76,6 +76,7 @@ impl FaultStore {
     }
 
     /// What a connect reads is that old from now on when it is handed over.
+    #[allow(dead_code, reason = "not every test binary has several nodes")]
     pub(crate) fn connect_answers_take(&self, pause: std::time::Duration) {
         *self.connect_answer_pause.lock().unwrap() = pause;
     }
