@@ -26,7 +26,7 @@ use hallway_gateway::tasks::Tasks;
 use self::table::Table;
 use self::writers::{Load, Stage};
 
-// As the server has it.
+// The server's, with jemalloc's own settings.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
