@@ -49,11 +49,10 @@ pub(super) fn plan(view: &StreamView, position: Option<&Position>, epoch: &Epoch
     if is_on(Mutant::ResumeAlwaysResets) {
         return reset(kept, ResetReason::Trimmed);
     }
-    if position.seq + 1 < view.first_seq {
-        return reset(kept, ResetReason::Trimmed);
-    }
     if position.seq < floor {
-        return reset(kept, ResetReason::Joined);
+        // What is visible begins where the later of the two is. Who joined anew after what was trimmed is owed nothing of that.
+        let is_trimmed = view.first_seq >= view.visible_from_seq;
+        return reset(kept, if is_trimmed { ResetReason::Trimmed } else { ResetReason::Joined });
     }
     match limit {
         Some(limit) if last - position.seq > limit => reset(newest(limit), ResetReason::Limit),
@@ -101,6 +100,9 @@ mod tests {
         assert_eq!(case(view(6, 9, 1), Some(at("e1", 5)), None), (6, None));
         assert_eq!(case(view(10, 9, 1), Some(at("e1", 4)), None), (10, Some(ResetReason::Trimmed)));
         assert_eq!(case(view(1, 9, 7), Some(at("e1", 4)), None), (7, Some(ResetReason::Joined)));
+        assert_eq!(case(view(6, 9, 7), Some(at("e1", 4)), None), (7, Some(ResetReason::Joined)));
+        assert_eq!(case(view(7, 9, 6), Some(at("e1", 4)), None), (7, Some(ResetReason::Trimmed)));
+        assert_eq!(case(view(6, 90, 1), Some(at("e1", 4)), Some(10)), (81, Some(ResetReason::Trimmed)));
         assert_eq!(case(view(1, 90, 1), Some(at("e1", 40)), Some(10)), (81, Some(ResetReason::Limit)));
         assert_eq!(case(view(1, 90, 1), Some(at("e1", 80)), Some(10)), (81, None));
         assert_eq!(case(view(1, 0, 1), None, None), (1, Some(ResetReason::New)));

@@ -106,6 +106,11 @@ impl Run {
     }
 
     fn judge(self) -> Verdict {
+        self.judge_of_trimmed(&[])
+    }
+
+    /// Judges, when the first room was trimmed to each of these numbers.
+    fn judge_of_trimmed(self, first_seqs: &[Seq]) -> Verdict {
         let ledger = Ledger::new();
         let name = |text: String| text.parse::<StreamId>();
         {
@@ -126,6 +131,11 @@ impl Run {
                 shared.names.epochs.number(&epoch);
             }
             shared.finished.push(self.records);
+        }
+        if let Ok(stream) = name("room:r0".to_owned()) {
+            for first_seq in first_seqs {
+                ledger.expect(Expected::Trimmed { stream: stream.clone(), first_seq: *first_seq });
+            }
         }
         ledger.judge()
     }
@@ -427,6 +437,30 @@ fn joined_again(limited: bool, seq: u64) -> Verdict {
     run.records.push(Record::Reset { session, stream, epoch, seq, reason: ResetReason::Joined, before });
     run.records.push(Record::Done { session });
     run.judge()
+}
+
+/// User 1 stood at 3, the stream was trimmed to 8, and user 1 is reset for it to this number.
+fn trimmed_meanwhile(limited: bool, seq: u64) -> Verdict {
+    let mut run = Run { records: Vec::new(), random: StdRng::seed_from_u64(1) };
+    let (session, stream, epoch) = (1, 0, 0);
+    run.records.push(Record::Member { stream, user: 1, joined: true, seq: 1 });
+    run.records.push(Record::Open { session, user: 1, node: None, limited });
+    run.records.push(Record::Connected { session });
+    run.records.push(Record::Position { session, stream, epoch, seq: 3 });
+    let before = Some((epoch, 3));
+    run.records.push(Record::Reset { session, stream, epoch, seq, reason: ResetReason::Trimmed, before });
+    run.records.push(Record::Done { session });
+    run.judge_of_trimmed(&[8])
+}
+
+#[test]
+fn a_reset_for_what_is_no_longer_kept_lies_right_before_what_is_or_beyond_it_by_the_own_limit() {
+    for (limited, seq, is_explained) in
+        [(false, 7, true), (false, 12, false), (false, 6, false), (true, 7, true), (true, 12, true), (true, 6, false)]
+    {
+        let verdict = trimmed_meanwhile(limited, seq);
+        assert_eq!(!verdict.names(Invariant::I5), is_explained, "limited {limited}, to {seq}: {verdict:?}");
+    }
 }
 
 #[test]
