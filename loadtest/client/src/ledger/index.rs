@@ -162,6 +162,20 @@ impl<'a> History<'a> {
         self.expected.contains(&Expected::NewEpoch)
     }
 
+    /// The first number that was kept when the stream was trimmed for the last time; 0: never.
+    pub(super) fn trimmed_to(&self, stream: u32) -> Seq {
+        self.first_seqs_of_trims(stream).max().unwrap_or(0)
+    }
+
+    /// What the stream began with after each time that it was trimmed.
+    pub(super) fn first_seqs_of_trims(&self, stream: u32) -> impl Iterator<Item = Seq> {
+        let name = self.names.streams.list.get(stream as usize);
+        self.expected.iter().filter_map(move |expected| match expected {
+            Expected::Trimmed { stream, first_seq } => (Some(stream) == name).then_some(*first_seq),
+            Expected::NewEpoch => None,
+        })
+    }
+
     pub(super) fn stream_name(&self, number: u32) -> String {
         self.names.streams.list.get(number as usize).map_or_else(|| "?".to_owned(), ToString::to_string)
     }

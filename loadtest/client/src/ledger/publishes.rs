@@ -65,6 +65,11 @@ fn one_reader(
     let times = history.members.get(&(publish.stream, session.user)).map_or(&[][..], Vec::as_slice);
     let owed = |time: &&Membership| time.joined <= seq && time.removed.is_none_or(|removed| seq <= removed);
     let Some(time) = times.iter().find(owed) else { return };
+    // When the end of a membership was trimmed away before somebody had read up to it, nothing of it can be read any more, and
+    // what is said of it is that it ended.
+    if seq > walk.last && time.removed.is_some_and(|removed| removed < history.trimmed_to(publish.stream)) {
+        return;
+    }
     report.add(Invariant::I1, || {
         let (user, stream) = (history.user_name(session.user), history.stream_name(publish.stream));
         let read = if session.node.is_some() { "the final read of" } else { "session of" };

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use hallway_protocol::Seq;
 use hallway_protocol::frame::ResetReason;
 
-use super::Expected;
 use super::index::{History, Session};
 use super::record::{EventKind, Received, Record};
 use super::verdict::{Invariant, Report};
@@ -194,15 +193,10 @@ fn explained(
         ResetReason::Epoch => history.expects_new_epoch() && before.is_none_or(|(before, _)| before != epoch),
         ResetReason::Ahead => history.expects_new_epoch(),
         ResetReason::Trimmed => {
-            let name = history.stream_name(stream);
             let stood = before.map_or(0, |(_, before)| before);
             // A client's own limit may skip the beginning of what is kept, too.
             let is_cause = |first: Seq| first == seq + 1 || session.limited && stood + 1 < first && first <= seq;
-            let trimmed_there = |expected: &Expected| match expected {
-                Expected::Trimmed { stream, first_seq } => stream.to_string() == name && is_cause(*first_seq),
-                Expected::NewEpoch => false,
-            };
-            before.is_none_or(|_| stood < seq) && history.expected.iter().any(trimmed_there)
+            before.is_none_or(|_| stood < seq) && history.first_seqs_of_trims(stream).any(is_cause)
         }
     }
 }

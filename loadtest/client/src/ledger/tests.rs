@@ -376,8 +376,8 @@ fn checksums_differ_by_one_character() {
 }
 
 /// User 1 joins a room at 2, a message is acknowledged at 3, and user 1 is removed at 4; user 1's session has neither, and came
-/// back before or after the removal, or not at all.
-fn removed_before_reading(came_back: Option<&[u32]>) -> Verdict {
+/// back before or after the removal, or not at all. The room was trimmed to these numbers.
+fn removed_before_reading(came_back: Option<&[u32]>, first_seqs: &[Seq]) -> Verdict {
     let mut run = Run { records: Vec::new(), random: StdRng::seed_from_u64(1) };
     let (stream, session, id) = (0, 1, 7);
     run.records.push(Record::Invoke { publish: 0, at_ns: 1, stream, sender: 0, id, checksum: 0 });
@@ -410,16 +410,24 @@ fn removed_before_reading(came_back: Option<&[u32]>) -> Verdict {
     run.read(FINAL_SESSION, stream, 1, &events);
     // Who reads in the end has been a member from the beginning.
     run.records.push(Record::Member { stream, user: 0, joined: true, seq: 1 });
-    run.judge()
+    run.judge_of_trimmed(first_seqs)
 }
 
 #[test]
 fn a_membership_that_ended_while_a_member_was_away_owes_nothing_and_one_that_ended_on_a_standing_line_does() {
-    let verdict = removed_before_reading(Some(&[]));
+    let verdict = removed_before_reading(Some(&[]), &[]);
     assert!(!verdict.names(Invariant::I1), "{verdict:?}");
     for still_a_member in [None, Some(&[0][..])] {
-        let verdict = removed_before_reading(still_a_member);
+        let verdict = removed_before_reading(still_a_member, &[]);
         assert!(verdict.names(Invariant::I1), "{still_a_member:?}: {verdict:?}");
+    }
+}
+
+#[test]
+fn of_a_membership_whose_end_was_trimmed_away_nothing_is_owed_and_of_one_whose_end_is_kept_all_is() {
+    for (first_seqs, is_owed) in [(&[4][..], true), (&[5, 4][..], false)] {
+        let verdict = removed_before_reading(None, first_seqs);
+        assert_eq!(verdict.names(Invariant::I1), is_owed, "trimmed to {first_seqs:?}: {verdict:?}");
     }
 }
 
