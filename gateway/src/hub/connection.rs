@@ -14,11 +14,14 @@ use crate::connection::Outbound;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
 
-/// A stream that this connection must be served from the log, from this number on.
+/// A stream that this connection must be served from the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Behind {
     pub stream: StreamId,
+    /// From this number on.
     pub next: Seq,
+    /// As the member that this event made; 0 in the person's own stream.
+    pub joined_seq: Seq,
 }
 
 /// A membership that began while the connection's hello was under way.
@@ -55,11 +58,18 @@ pub struct About {
     pub client_version: Option<Box<str>>,
 }
 
+/// What of a stream is to be read; see [`Behind`].
+#[derive(Clone, Copy)]
+struct Wanted {
+    next: Seq,
+    joined_seq: Seq,
+}
+
 /// What a connection that is up to date does not need.
 #[derive(Default)]
 struct Work {
     /// Streams that the lane asks the session to read. One entry a stream.
-    behind: BTreeMap<StreamId, Seq>,
+    behind: BTreeMap<StreamId, Wanted>,
     /// `Some` while the hello is under way.
     deferred: Option<Vec<Join>>,
     /// Its place among those who are on their way to the end of their first sync.
@@ -143,8 +153,9 @@ impl Connection {
     }
 
     /// The lane asks for a stream to be read from the log. Replaces an older request for it.
-    pub(super) fn request(&self, stream: &StreamId, next: Seq) {
-        self.work().get_or_insert_default().behind.insert(stream.clone(), next);
+    pub(super) fn request(&self, behind: Behind) {
+        let Behind { stream, next, joined_seq } = behind;
+        self.work().get_or_insert_default().behind.insert(stream, Wanted { next, joined_seq });
         self.outbound.wake();
     }
 
@@ -155,9 +166,9 @@ impl Connection {
         let mut taken = Vec::new();
         let Some(work) = slot.as_mut() else { return taken };
         while taken.len() < most
-            && let Some((stream, next)) = work.behind.pop_first()
+            && let Some((stream, Wanted { next, joined_seq })) = work.behind.pop_first()
         {
-            taken.push(Behind { stream, next });
+            taken.push(Behind { stream, next, joined_seq });
         }
         free_if_done(&mut slot);
         taken
@@ -167,8 +178,8 @@ impl Connection {
     pub fn ask_again(&self, streams: Vec<Behind>) {
         let mut slot = self.work();
         let work = slot.get_or_insert_default();
-        for wanted in streams {
-            work.behind.entry(wanted.stream).or_insert(wanted.next);
+        for Behind { stream, next, joined_seq } in streams {
+            work.behind.entry(stream).or_insert(Wanted { next, joined_seq });
         }
         free_if_done(&mut slot);
     }

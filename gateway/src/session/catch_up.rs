@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hallway_protocol::codec::Codec;
 use hallway_protocol::frame::{Reset, ResetReason};
-use hallway_protocol::{Epoch, EventBody, StreamId, UserId};
+use hallway_protocol::{Epoch, EventBody, Seq, StreamId, UserId};
 use hallway_store::PageRequest;
 
 use super::Sessions;
@@ -62,9 +62,9 @@ pub(crate) fn serve_from_rings(hub: &Hub, connection: &Connection, behind: Vec<B
             connection: connection.id,
             stream: wanted.stream,
             from: wanted.next,
+            joined_seq: wanted.joined_seq,
             reset: None,
-            member_since: None,
-            ends_later: false,
+            is_over: false,
             events,
         });
     }
@@ -131,36 +131,36 @@ pub(super) async fn read(
     for (wanted, page) in behind.iter().zip(pages) {
         learn(&sessions.page_sizes, &wanted.stream, &page, connection.codec);
         let reset = reset_of(wanted, &page, &epoch);
-        let mut member_since = None;
-        let mut ends_later = false;
+        let mut is_over = false;
         if reset.is_some() {
             // What was trimmed may have held this person's removal, after which nothing is theirs.
             let Some(since) = service.member_since(&connection.user, &wanted.stream).await else { return Err(behind) };
-            let Some(ends) = ends_in_log(&sessions, &connection, &page).await else { return Err(behind) };
-            (member_since, ends_later) = (since, ends);
+            let Some(ends) = ends_in_log(&sessions, &connection.user, wanted.joined_seq, &page).await else {
+                return Err(behind);
+            };
+            is_over = since != Some(wanted.joined_seq) && !ends;
         }
         handed.push(PageForPair {
             connection: connection.id,
             stream: wanted.stream.clone(),
             from: wanted.next,
+            joined_seq: wanted.joined_seq,
             reset,
-            member_since,
-            ends_later,
+            is_over,
             events: page.events,
         });
     }
     Ok(handed)
 }
 
-/// Whether the log, from this page on, has the end of a membership that ran on through what it no longer has. `None` when it
-/// could not be read.
-async fn ends_in_log(sessions: &Sessions, connection: &Connection, page: &LogPage) -> Option<bool> {
+/// Whether the log, from this page on, has the end of the membership that began with an event. `None` when it could not be read.
+async fn ends_in_log(sessions: &Sessions, user: &UserId, joined_seq: Seq, page: &LogPage) -> Option<bool> {
     let mut events = page.events.clone();
     for _ in 0..MEMBERSHIP_PAGES_MAX {
         let (first, last) =
             (events.first().map(|event| event.stream().clone()), events.last().map(|event| event.seq()));
         let (Some(stream), Some(after)) = (first, last) else { return Some(false) };
-        if let Some(ends) = first_turn(&events, &connection.user) {
+        if let Some(ends) = first_turn(&events, user, joined_seq) {
             return Some(ends);
         }
         let limit = u32::try_from(sessions.service.limits().page_events_max).unwrap_or(u32::MAX);
@@ -170,9 +170,9 @@ async fn ends_in_log(sessions: &Sessions, connection: &Connection, page: &LogPag
     Some(false)
 }
 
-/// The first that events say of somebody's membership: whether it ends there. `None`: nothing.
-pub(crate) fn first_turn(events: &[Arc<LiveEvent>], user: &UserId) -> Option<bool> {
-    events.iter().find_map(|event| match event.body()? {
+/// The first that events say of somebody's membership since it began: whether it ends there. `None`: nothing.
+pub(crate) fn first_turn(events: &[Arc<LiveEvent>], user: &UserId, joined_seq: Seq) -> Option<bool> {
+    events.iter().filter(|event| event.seq() > joined_seq).find_map(|event| match event.body()? {
         EventBody::MemberRemoved(removed) => (removed.user == *user).then_some(true),
         EventBody::MemberJoined(joined) => (joined.user == *user).then_some(false),
         _ => None,
@@ -194,7 +194,8 @@ pub(crate) fn reset_of(behind: &Behind, page: &LogPage, epoch: &Epoch) -> Option
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test panics")]
     use hallway_protocol::Event;
-    use hallway_protocol::event::RoomArchived;
+    use hallway_protocol::Role;
+    use hallway_protocol::event::{MemberJoined, MemberRemoved, RoomArchived};
 
     use super::*;
 
@@ -214,9 +215,46 @@ mod tests {
     }
 
     #[test]
+    fn a_membership_ends_with_the_first_removal_after_it_began_and_with_no_other() {
+        let ben = || UserId::new("ben").unwrap();
+        let turn = |seq, joins: bool, user: UserId| {
+            let by = UserId::new("ada").unwrap();
+            let body = if joins {
+                EventBody::MemberJoined(MemberJoined { user, role: Role::Member, by })
+            } else {
+                EventBody::MemberRemoved(MemberRemoved { user, by })
+            };
+            Arc::new(LiveEvent::new(Event { stream: StreamId::System, seq, at_ms: 0, body }))
+        };
+        // Ben leaves at 3, is back from 5 to 7 and from 9 on; somebody else leaves first.
+        let kept = [(2, false), (3, false), (5, true), (7, false), (9, true)];
+        let kept: Vec<_> = kept
+            .into_iter()
+            .map(|(seq, joins)| turn(seq, joins, if seq == 2 { UserId::new("cy").unwrap() } else { ben() }))
+            .collect();
+        for (joined_seq, kept_from, ends) in [
+            (1, 0, Some(true)),
+            // Its end is gone; what comes first is a membership that began later.
+            (1, 2, Some(false)),
+            (5, 0, Some(true)),
+            (5, 2, Some(true)),
+            (9, 0, None),
+            (9, 5, None),
+        ] {
+            assert_eq!(
+                first_turn(&kept[kept_from..], &ben(), joined_seq),
+                ends,
+                "since {joined_seq}, from {kept_from}"
+            );
+        }
+    }
+
+    #[test]
     fn each_stream_is_first_in_some_turn_and_none_is_lost() {
         let behind = |next| -> Vec<Behind> {
-            (0..5).map(|room| Behind { stream: format!("room:r{room}").parse().unwrap(), next }).collect()
+            (0..5)
+                .map(|room| Behind { stream: format!("room:r{room}").parse().unwrap(), next, joined_seq: 1 })
+                .collect()
         };
         let mut firsts: Vec<String> = Vec::new();
         for next in 1..=5 {

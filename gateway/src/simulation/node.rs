@@ -397,14 +397,15 @@ fn hand_over(world: &mut World, node: NodeRef, connection: &Arc<Connection>, beh
         };
         let kept = world.store.page(&wanted.stream, reset.as_ref().map_or(0, |reset| reset.seq), u32::MAX);
         let kept = log_page(world.store.epoch().clone(), kept).events;
-        let ends_later = reset.is_some() && catch_up::first_turn(&kept, &connection.user) == Some(true);
+        let ends_later = catch_up::first_turn(&kept, &connection.user, wanted.joined_seq) == Some(true);
+        let is_over = reset.is_some() && member_since != Some(wanted.joined_seq) && !ends_later;
         let page = PageForPair {
             connection: connection.id,
             stream: wanted.stream.clone(),
             from: wanted.next,
+            joined_seq: wanted.joined_seq,
             reset,
-            member_since,
-            ends_later,
+            is_over,
             events: page.events,
         };
         if let Some(alive) = world.alive(node) {

@@ -216,9 +216,18 @@ async fn the_end_of_a_membership_that_is_too_far_on_in_a_trimmed_log_is_not_look
     assert!(!seen.is_empty() && seen.iter().all(|seq| (joined..kept_from).contains(seq)), "{seen:?}");
 }
 
-/// In a room that shows everything to everybody: who comes back catches up on what was said while they were away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_left_and_came_back_goes_on_although_the_log_is_trimmed_while_they_catch_up() {
+    comes_back_while_the_log_is_trimmed(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_came_back_and_is_removed_gets_all_up_to_that_although_the_log_is_trimmed_while_they_catch_up() {
+    comes_back_while_the_log_is_trimmed(true).await;
+}
+
+/// In a room that shows everything to everybody: who comes back catches up on what was said while they were away.
+async fn comes_back_while_the_log_is_trimmed(is_removed: bool) {
     let (node, store) = TestNode::start_with_faults(|config| {
         config.limits.page_events_max = 10;
         config.limits.ring_events_max = 1;
@@ -249,14 +258,27 @@ async fn who_left_and_came_back_goes_on_although_the_log_is_trimmed_while_they_c
     };
     let kept_from = asked + 5;
     assert!(kept_from < back, "the log is trimmed before the joining at {back}, not from {kept_from} on");
+    let removed = if is_removed {
+        ada.done("room.remove", json!({"room": "lobby", "user": "ben"})).await;
+        Some(head + 1)
+    } else {
+        None
+    };
     hallway_store::Upkeep::trim(&*store, &room_stream("lobby"), kept_from).await.unwrap();
     store.pages_work(true);
     ben.synced().await;
     let reset = ben.reset("lobby").await;
     assert_eq!((reset.seq, reset.reason), (kept_from - 1, ResetReason::Trimmed));
-    let seen = ben.unread_numbers_of("lobby");
-    let expected: Vec<u64> = (left_at + 1..=asked).chain(kept_from..=head).collect();
-    assert_eq!(seen, expected);
     let live = ada.say("lobby", "and live").await;
-    ben.event("lobby", live).await;
+    let last = removed.unwrap_or(live);
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while ben.unread_numbers_of("lobby").last() < Some(&last) {
+        ben.ping().await;
+        assert!(tokio::time::Instant::now() < until, "only {:?} came", ben.unread_numbers_of("lobby"));
+    }
+    for _ in 0..20 {
+        ben.ping().await;
+    }
+    let expected: Vec<u64> = (left_at + 1..=asked).chain(kept_from..=last).collect();
+    assert_eq!(ben.unread_numbers_of("lobby"), expected);
 }

@@ -20,17 +20,13 @@ impl Lane {
         if !pair.is_behind() {
             return;
         }
-        if pair.next() != page.from {
-            // The pair went back meanwhile (something did not fit): read again from there.
-            let next = pair.next();
-            if let Some(follower) = self.followers[slot as usize].as_ref() {
-                follower.connection.request(&page.stream, next);
-            }
+        if (pair.next(), pair.joined_seq()) != (page.from, page.joined_seq) {
+            // The pair went back meanwhile (something did not fit), or is another: read again from there.
+            self.ask_log(stream_slot, slot);
             return;
         }
-        let joined_seq = pair.joined_seq();
         if let Some(reset) = page.reset {
-            if page.member_since != Some(joined_seq) && !page.ends_later {
+            if page.is_over {
                 // Its end is no longer in the log. Whoever came back is attached anew.
                 self.end_pair(stream_slot, slot);
                 self.check_watch(slot, None);
@@ -76,12 +72,15 @@ impl Lane {
         // Whatever did not fit is asked of the log, when the backlog has room again.
         let Some(pair) = self.pair(stream_slot, slot) else { return };
         if pair.settle(cursor) {
-            let next = pair.next();
-            if let (Some(follower), Some(stream)) =
-                (self.followers[slot as usize].as_ref(), self.streams[stream_slot as usize].as_ref())
-            {
-                follower.connection.request(&stream.id, next);
-            }
+            self.ask_log(stream_slot, slot);
+        }
+    }
+
+    fn ask_log(&self, stream_slot: u32, slot: u32) {
+        let Some(stream) = self.streams[stream_slot as usize].as_ref() else { return };
+        let Some(follower) = self.followers[slot as usize].as_ref() else { return };
+        if let Some(place) = follower.place(stream_slot) {
+            follower.connection.request(stream.pairs[place].wants(&stream.id));
         }
     }
 

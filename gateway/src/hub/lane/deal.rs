@@ -284,7 +284,7 @@ impl Lane {
             {
                 let pair = &mut stream.pairs[place];
                 self.counts.lagging += u64::from(pair.unfit(seq));
-                follower.connection.request(&stream.id, pair.next());
+                follower.connection.request(pair.wants(&stream.id));
             }
         }
         for part in &parts {
@@ -339,7 +339,7 @@ impl OneByOne<'_> {
             Step::Send => self.send(item),
             Step::FellBehind => {
                 self.counts.lagging += 1;
-                self.follower.connection.request(self.to.1, self.pair.next());
+                self.follower.connection.request(self.pair.wants(self.to.1));
             }
         }
     }

@@ -85,13 +85,12 @@ pub struct PageForPair {
     pub stream: StreamId,
     /// The number that was asked for.
     pub from: Seq,
+    /// Of the membership for which it was asked.
+    pub joined_seq: Seq,
     /// The log no longer has it: this is said first, and the pair goes on after it.
     pub reset: Option<Reset>,
-    /// With a reset: the event that began the person's present membership, as the store says; `None`: they have none.
-    pub member_since: Option<Seq>,
-    /// With a reset: the log still has the end of a membership that ran on through what it no longer has. Otherwise that of any
-    /// but the present one lies there.
-    pub ends_later: bool,
+    /// With a reset: that membership ended in what the log no longer has.
+    pub is_over: bool,
     pub events: Vec<Arc<LiveEvent>>,
 }
 

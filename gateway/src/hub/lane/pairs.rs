@@ -4,7 +4,9 @@
 //! skipped, or the backlog was full) it is Behind: it ignores live events until it was served from the ring or the log up to
 //! the lane's cursor.
 
-use hallway_protocol::Seq;
+use hallway_protocol::{Seq, StreamId};
+
+use crate::hub::Behind;
 
 /// What to do with an event for a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +81,11 @@ impl Pair {
     /// The event that began this membership: only removals after it end the pair.
     pub(super) fn joined_seq(&self) -> Seq {
         self.joined_seq.get()
+    }
+
+    /// What it asks of the log.
+    pub(super) fn wants(&self, stream: &StreamId) -> Behind {
+        Behind { stream: stream.clone(), next: self.next(), joined_seq: self.joined_seq() }
     }
 
     /// Whether it must be served from the ring or the log.

@@ -45,7 +45,7 @@ impl Lane {
             let mut unfit = work.batch.items()[frames.saturating_sub(pushed.refused_frames)..].iter().map(Item::seq);
             if let Some(seq) = unfit.find(|seq| *seq > 0) {
                 self.counts.lagging += u64::from(pair.unfit(seq));
-                follower.connection.request(&stream.id, pair.next());
+                follower.connection.request(pair.wants(&stream.id));
             }
         }
         self.whole = whole;

@@ -300,7 +300,7 @@ pub(super) fn advance_cursor(stream: &mut Stream, followers: &[Option<Follower>]
             && pair.settle(seq)
             && let Some(follower) = followers[pair.slot as usize].as_ref()
         {
-            follower.connection.request(&stream.id, pair.next());
+            follower.connection.request(pair.wants(&stream.id));
         }
     }
 }

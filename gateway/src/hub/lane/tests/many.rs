@@ -193,9 +193,9 @@ impl Scene {
                 connection,
                 stream,
                 from: behind.next,
+                joined_seq: behind.joined_seq,
                 reset: None,
-                member_since: None,
-                ends_later: false,
+                is_over: false,
                 events,
             };
             self.lane.take(LaneMessage::Page(page));

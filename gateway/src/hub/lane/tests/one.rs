@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::super::{Lane, LaneAttach, LaneMessage, PageForPair};
 use super::{Socket, connect, lane};
 use crate::hub::ring::RingBounds;
-use crate::hub::{Connection, LiveEvent, Ring};
+use crate::hub::{Behind, Connection, LiveEvent, Ring};
 use crate::telemetry::metrics::Metrics;
 
 struct Scene {
@@ -79,9 +79,9 @@ impl Scene {
                 connection,
                 stream,
                 from: behind.next,
+                joined_seq: behind.joined_seq,
                 reset: None,
-                member_since: None,
-                ends_later: false,
+                is_over: false,
                 events,
             };
             self.lane.take(LaneMessage::Page(page));
@@ -105,48 +105,50 @@ fn who_is_removed_and_comes_back_within_one_drain_hears_both() {
 }
 
 /// What a page says when the log no longer has what it was asked for: everything up to `trimmed` is gone.
-fn trimmed_page(scene: &Scene, from: Seq, trimmed: Seq, member_since: Option<Seq>, ends_later: bool) -> LaneMessage {
+fn trimmed_page(scene: &Scene, behind: Behind, trimmed: Seq, is_over: bool) -> LaneMessage {
     LaneMessage::Page(PageForPair {
         connection: scene.connection.id,
-        stream: stream(),
-        from,
+        stream: behind.stream,
+        from: behind.next,
+        joined_seq: behind.joined_seq,
         reset: Some(reset_to(trimmed, ResetReason::Trimmed)),
-        member_since,
-        ends_later,
+        is_over,
         events: vec![note(trimmed + 1), note(trimmed + 2)],
     })
 }
 
 #[test]
-fn a_page_that_was_trimmed_goes_on_for_a_membership_that_lasts_and_says_nothing_to_one_that_ended() {
+fn a_page_that_was_trimmed_goes_on_for_a_membership_of_which_something_is_left_and_says_nothing_to_one_that_is_over() {
     // The membership began at 30. The reader is in its past, which the room shows, or within it.
     for (from, trimmed, served) in [(5, 20, [-20, 21, 22, 23]), (40, 60, [-60, 61, 62, 63])] {
-        // Who left and came back gets what begins with their joining, by an attach of its own.
-        // Who was removed later than that has a right to what came before, whether they came back or not.
-        let [lasts, ends] = [&served[..], &[]];
-        for (member_since, ends_later, expected) in [
-            (Some(30), false, lasts),
-            (Some(70), false, ends),
-            (None, false, ends),
-            (Some(70), true, lasts),
-            (None, true, lasts),
-        ] {
+        for (is_over, expected) in [(false, &served[..]), (true, &[])] {
             let mut scene = scene(1 << 16);
             scene.socket.open(usize::MAX);
             scene.attach(from, 30, trimmed + 2, false);
-            let wanted = scene.connection.take_behind(8);
-            assert_eq!(wanted.len(), 1);
-            let page = trimmed_page(&scene, from, trimmed, member_since, ends_later);
+            let wanted = scene.connection.take_behind(8).pop().unwrap();
+            assert_eq!((wanted.next, wanted.joined_seq), (from, 30));
+            let page = trimmed_page(&scene, wanted, trimmed, is_over);
             scene.lane.take(page);
             scene.lane.take(LaneMessage::Event(note(trimmed + 3)));
             scene.lane.serve_round(512);
-            assert_eq!(
-                scene.socket.said(),
-                expected,
-                "from {from}, a member since {member_since:?}, ends later {ends_later}"
-            );
+            assert_eq!(scene.socket.said(), expected, "from {from}, over {is_over}");
         }
     }
+}
+
+#[test]
+fn a_page_that_was_read_for_an_earlier_membership_is_read_again_for_the_present_one() {
+    let mut scene = scene(1 << 16);
+    scene.socket.open(usize::MAX);
+    scene.attach(5, 30, 62, false);
+    let of_the_earlier = scene.connection.take_behind(8).pop().unwrap();
+    scene.attach_again(5, 50, 62, false, true);
+    let _ = scene.connection.take_behind(8);
+    let page = trimmed_page(&scene, of_the_earlier.clone(), 60, true);
+    scene.lane.take(page);
+    let wanted = scene.connection.take_behind(8);
+    assert_eq!(wanted, [Behind { joined_seq: 50, ..of_the_earlier }]);
+    assert_eq!(scene.socket.said(), [0; 0]);
 }
 
 #[test]
