@@ -10,7 +10,7 @@
 //! service     the use cases: the only place where hub, bus, directory and store meet
 //! hub, bus, directory, auth, outbox   strangers to each other
 //! connection  one connection's outbound side
-//! config, node, sabotage, telemetry, tasks   usable by all
+//! config, node, sabotage, telemetry, tasks, tls   usable by all
 //! simulation  (tests only) a cluster of the pure cores under a seeded clock, bus and store
 //! ```
 pub mod admission;
@@ -32,3 +32,4 @@ pub mod session;
 mod simulation;
 pub mod tasks;
 pub mod telemetry;
+pub mod tls;

@@ -12,7 +12,7 @@ const FILE_MAX_LINES: usize = 500;
 /// Modules of the gateway from the ground up. A module may use those of lower floors; neighbours are strangers.
 const FLOORS: &[&[&str]] = &[
     &["sabotage"],
-    &["config", "node", "tasks"],
+    &["config", "node", "tasks", "tls"],
     &["telemetry"],
     &["connection", "admission"],
     &["hub", "bus", "directory", "auth", "outbox"],
@@ -31,6 +31,7 @@ const WITHOUT_STORE: &[&str] = &[
     "sabotage",
     "tasks",
     "telemetry",
+    "tls",
     "connection",
     "admission",
     "hub",

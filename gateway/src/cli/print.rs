@@ -34,6 +34,7 @@ pub fn as_toml(config: &Config) -> String {
             vec![
                 ("url", text(&store.url.as_ref().map(ToString::to_string).unwrap_or_default())),
                 ("pool_connections", store.pool_connections.to_string()),
+                ("tls_ca_file", store.tls_ca_file.as_deref().map_or_else(|| text(""), path)),
             ],
         ),
         (

@@ -46,6 +46,7 @@ const KEYS: &[(&str, Set)] = &[
     ("store.pool_connections", |config, raw| {
         put(&mut config.store.pool_connections, size(raw, 2, 1000, "connections"))
     }),
+    ("store.tls_ca_file", |config, raw| put(&mut config.store.tls_ca_file, Ok(raw.optional()?.map(PathBuf::from)))),
     ("bus.url", |config, raw| put(&mut config.bus.url, bus_url(raw))),
     ("bus.channel_prefix", |config, raw| put(&mut config.bus.channel_prefix, channel_prefix(raw))),
     ("bus.tls_ca_file", |config, raw| put(&mut config.bus.tls_ca_file, Ok(raw.optional()?.map(PathBuf::from)))),

@@ -100,11 +100,13 @@ pub struct StoreConfig {
     pub url: Option<StoreUrl>,
     /// Connections kept open to Postgres.
     pub pool_connections: usize,
+    /// Who may vouch for the server.
+    pub tls_ca_file: Option<PathBuf>,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { url: None, pool_connections: 8 }
+        Self { url: None, pool_connections: 8, tls_ca_file: None }
     }
 }
 

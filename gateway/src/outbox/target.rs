@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::OutboxError;
 use crate::config::{Config, Secret, WebhookConfig, WebhookUrl};
+use crate::tls;
 
 /// One of them.
 pub(super) struct Target {
@@ -61,7 +60,7 @@ impl Targets {
 
 fn open(name: &str, config: &WebhookConfig) -> Result<Target, OutboxError> {
     let url = config.url.clone().ok_or_else(|| OutboxError::NoUrl { name: name.to_owned() })?;
-    let tls = if url.is_tls() { Some(tls(name, &url, config.tls_ca_file.as_deref())?) } else { None };
+    let tls = if url.is_tls() { Some(reached_by(name, &url, config.tls_ca_file.as_deref())?) } else { None };
     Ok(Target {
         secret: config.load_secret(name)?,
         allow_private: config.allow_private,
@@ -72,40 +71,15 @@ fn open(name: &str, config: &WebhookConfig) -> Result<Target, OutboxError> {
     })
 }
 
-/// Trusts the authorities of this file, or else those of the system. As for the bus, the provider is handed over explicitly.
-fn tls(
+/// What encrypts the way to a target, and the name that its certificate must have.
+fn reached_by(
     name: &str,
     url: &WebhookUrl,
     ca_file: Option<&Path>,
 ) -> Result<(TlsConnector, ServerName<'static>), OutboxError> {
     let unusable = |what: String| OutboxError::Tls { name: name.to_owned(), what };
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(path) => {
-            let unreadable = |what: String| unusable(format!("tls_ca_file {}: {what}", path.display()));
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| unreadable(error.to_string()))?;
-            for certificate in certificates {
-                let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
-                roots.add(certificate).map_err(|error| unreadable(error.to_string()))?;
-            }
-            if roots.is_empty() {
-                return Err(unreadable("it holds no certificate; it takes one or more in PEM".to_owned()));
-            }
-        }
-        None => {
-            // A store of a hundred authorities may have one that cannot be read.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err(unusable("the system has no certificates of authorities: set tls_ca_file".to_owned()));
-            }
-        }
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| unusable(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let client = tls::client("tls_ca_file", ca_file).map_err(|error| unusable(error.to_string()))?;
     let server = ServerName::try_from(url.host().to_owned())
         .map_err(|_| unusable(format!("{} is neither a host name nor an address", url.host())))?;
-    Ok((TlsConnector::from(Arc::new(config)), server))
+    Ok((TlsConnector::from(Arc::new(client)), server))
 }

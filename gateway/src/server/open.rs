@@ -2,22 +2,34 @@
 
 use std::sync::Arc;
 
-use hallway_store::postgres::{PostgresOptions, PostgresStore};
+use hallway_store::postgres::{self, PostgresOptions, PostgresStore};
 use hallway_store::sqlite::SqliteStore;
 use hallway_store::{HandOutRules, Store, StoreError};
+use tokio_rustls::rustls::RootCertStore;
 
 use super::ServeError;
 use crate::bus::envelope::ClusterKey;
 use crate::bus::local::LocalBus;
 use crate::bus::redis::{RedisBus, RedisOptions};
 use crate::bus::{Bus, BusError};
-use crate::config::{BusUrl, Config, Secret};
+use crate::config::{BusUrl, Config, Secret, StoreUrl};
 use crate::service::cluster::Way;
 use crate::tasks::Tasks;
+use crate::tls;
 
 /// What a store does about the application's webhooks.
 fn hand_out_rules(config: &Config) -> HandOutRules {
     HandOutRules { hands_out: config.hands_out(), first_look_ms: config.limits.hand_out_first_look_ms }
+}
+
+/// Who may vouch for Postgres, if anybody has to.
+fn authorities(config: &Config, url: &StoreUrl) -> Result<Option<Arc<RootCertStore>>, StoreError> {
+    let file = config.store.tls_ca_file.as_deref();
+    if file.is_none() && !postgres::checks_server(url.expose())? {
+        return Ok(None);
+    }
+    let roots = tls::authorities("store.tls_ca_file", file).map_err(|error| StoreError::Unusable(error.to_string()))?;
+    Ok(Some(Arc::new(roots)))
 }
 
 /// Opens the store and brings its schema up to date.
@@ -28,6 +40,7 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     if let Some(url) = &config.store.url {
         let options = PostgresOptions {
             connections_max: u32::try_from(config.store.pool_connections).unwrap_or(u32::MAX),
+            authorities: authorities(config, url)?,
             ..PostgresOptions::default()
         };
         let store = PostgresStore::open(url.expose(), options).await?;

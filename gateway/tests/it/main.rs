@@ -35,6 +35,7 @@ mod limits;
 mod notifications;
 mod one_read;
 mod people;
+mod postgres_tls;
 mod presence;
 mod recovery;
 mod resolve;

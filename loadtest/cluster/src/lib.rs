@@ -6,6 +6,7 @@
 //! Reading order: [`postgres`] and [`redis`] (servers that can be killed), [`proxy`] (a link that can be hurt), [`node`] (a gateway
 //! process), [`cluster`] (all of it together).
 
+mod certificates;
 pub mod cluster;
 pub mod node;
 pub mod postgres;
@@ -14,6 +15,7 @@ pub mod proxy;
 pub mod redis;
 mod sql;
 
+pub use certificates::TlsFiles;
 pub use cluster::{Cluster, ClusterSettings};
 pub use node::{NodeProcess, NodeSettings};
 pub use postgres::TemporaryPostgres;

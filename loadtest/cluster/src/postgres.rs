@@ -19,6 +19,7 @@ use rustix::process::Signal;
 use tokio_postgres::NoTls;
 use uuid::Uuid;
 
+use crate::certificates::TlsFiles;
 use crate::process;
 
 /// How long a start, with its crash recovery, may take.
@@ -50,6 +51,48 @@ impl TemporaryPostgres {
     /// # Errors
     /// When the binaries are not there (the message says what to install) or do not work.
     pub fn start() -> io::Result<Self> {
+        Self::prepared(|_| Ok(()))
+    }
+
+    /// As [`TemporaryPostgres::start`], and it offers TLS, as 127.0.0.1. Who comes without it is taken too, but for the role `app`,
+    /// whose password is `secret`, and which comes with TLS only.
+    ///
+    /// # Errors
+    /// As [`TemporaryPostgres::start`], and when there is no `openssl`.
+    pub fn start_with_tls() -> io::Result<(Self, TlsFiles)> {
+        let mut made = None;
+        let server = Self::prepared(|server| {
+            let files = TlsFiles::make(&server.directory, "IP:127.0.0.1")?;
+            server.offer_tls(&files)?;
+            made = Some(files);
+            Ok(())
+        })?;
+        let files = made.ok_or_else(|| io::Error::other("no certificates were made"))?;
+        Ok((server, files))
+    }
+
+    fn offer_tls(&self, files: &TlsFiles) -> io::Result<()> {
+        // The server reads no key that others may read, or that is another account's.
+        std::fs::set_permissions(&files.key, std::fs::Permissions::from_mode(0o600))?;
+        if let Some(account) = self.account {
+            chown(&files.key, Some(account.user), Some(account.group))?;
+            chown(&files.certificate, Some(account.user), Some(account.group))?;
+        }
+        let path = |path: &Path| path.display().to_string();
+        let settings = format!(
+            "ssl = on\nssl_cert_file = '{}'\nssl_key_file = '{}'\n",
+            path(&files.certificate),
+            path(&files.key)
+        );
+        let settings_file = self.data().join("postgresql.auto.conf");
+        std::fs::write(&settings_file, settings)?;
+        let rules_file = self.data().join("pg_hba.conf");
+        let rules = std::fs::read_to_string(&rules_file)?;
+        let first = "hostssl all app 127.0.0.1/32 scram-sha-256\nhostnossl all app 127.0.0.1/32 reject\n";
+        std::fs::write(&rules_file, format!("{first}{rules}"))
+    }
+
+    fn prepared(prepare: impl FnOnce(&Self) -> io::Result<()>) -> io::Result<Self> {
         let directory = std::env::temp_dir().join(format!("hallway-postgres-{}", Uuid::now_v7().simple()));
         std::fs::create_dir(&directory)?;
         std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o700))?;
@@ -73,6 +116,7 @@ impl TemporaryPostgres {
                 OsStr::new("--no-instructions"),
             ],
         )?;
+        prepare(&server)?;
         let mut last = io::Error::other("not started");
         for _ in 0..STARTS_MAX {
             server.port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();

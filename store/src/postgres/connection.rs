@@ -13,8 +13,9 @@ use bb8::{ManageConnection, Pool, PooledConnection, QueueStrategy};
 use tokio::task::JoinHandle;
 use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, Error, NoTls, Row, Statement};
+use tokio_postgres::{Client, Error, Row, Statement};
 
+use super::options::Server;
 use super::rows::signed;
 use super::{PostgresOptions, statements};
 use crate::error::Cause;
@@ -37,8 +38,8 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(config: &Config) -> Result<Self, Error> {
-        let (client, connection) = config.connect(NoTls).await?;
+    pub(super) async fn open(server: &Server) -> Result<Self, Error> {
+        let (client, connection) = server.config.connect(server.tls.clone()).await?;
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to Postgres ended");
@@ -61,7 +62,7 @@ impl Connection {
 
 /// Makes connections for the pool.
 pub(super) struct Manager {
-    config: Config,
+    server: Server,
     /// Why the last attempt failed: the pool itself only says that it waited too long.
     last_failure: Arc<Mutex<Option<String>>>,
 }
@@ -72,7 +73,7 @@ impl ManageConnection for Manager {
 
     async fn connect(&self) -> Result<Connection, Error> {
         let opened = async {
-            let mut connection = Connection::open(&self.config).await?;
+            let mut connection = Connection::open(&self.server).await?;
             // Another life of the store (a restore, a promotion) begins with new connections.
             let statement = connection.statement(statements::EPOCH).await?;
             connection.client.query(&statement, &[&false]).await?;
@@ -120,9 +121,9 @@ impl Connections {
         self.hand_outs.hands_out.then(|| signed(self.hand_outs.first_look_ms))
     }
 
-    pub(super) async fn new(config: Config, options: &PostgresOptions) -> Result<Self, StoreError> {
+    pub(super) async fn new(server: Server, options: &PostgresOptions) -> Result<Self, StoreError> {
         let last_failure = Arc::new(Mutex::new(None));
-        let manager = Manager { config, last_failure: Arc::clone(&last_failure) };
+        let manager = Manager { server, last_failure: Arc::clone(&last_failure) };
         let pool = Pool::builder()
             .max_size(options.connections_max)
             .test_on_check_out(false)

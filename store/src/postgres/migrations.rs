@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use tokio_postgres::Config;
-
 use super::connection::{Connection, describe};
+use super::options::Server;
 use crate::StoreError;
 
 mod embedded {
@@ -18,13 +17,13 @@ const LOCK: i64 = 0x68_61_6c_6c_77_61_79;
 const TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Applies what is missing; waits while another node does.
-pub(super) async fn migrate(config: &Config) -> Result<(), StoreError> {
+pub(super) async fn migrate(server: &Server) -> Result<(), StoreError> {
     let unusable =
         |what: String| StoreError::Unusable(format!("the store's tables cannot be brought up to date: {what}"));
-    let mut config = config.clone();
-    config.options("-c client_min_messages=warning");
+    let mut server = server.clone();
+    server.config.options("-c client_min_messages=warning");
     let mut connection =
-        Connection::open(&config).await.map_err(|error| StoreError::Unavailable(describe(&error).into()))?;
+        Connection::open(&server).await.map_err(|error| StoreError::Unavailable(describe(&error).into()))?;
     let work = async {
         let lock = format!("SELECT pg_advisory_lock({LOCK})");
         connection.client().batch_execute(&lock).await.map_err(|error| unusable(describe(&error)))?;

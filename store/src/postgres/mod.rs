@@ -29,6 +29,7 @@ mod rows;
 mod sends;
 pub mod statements;
 mod tasks;
+mod tls;
 mod together;
 mod upkeep;
 mod words;
@@ -40,7 +41,7 @@ use hallway_protocol::{Epoch, NotificationId, RoomId, StreamId, TaskId, UserId};
 
 #[cfg(feature = "fault-injection")]
 pub use fault::look_for_nonces_before_the_locks;
-pub use options::PostgresOptions;
+pub use options::{PostgresOptions, checks_server};
 
 use crate::{
     AudienceBatch, AuditPage, AuditQuery, BanQuery, BansPage, CommentQuery, CommentsPage, CommitBatch, ConnectState,
@@ -65,9 +66,9 @@ impl PostgresStore {
     /// [`StoreError::Unusable`] when the URL or the database cannot be used as it is, [`StoreError::Unavailable`] when
     /// the server cannot be reached.
     pub async fn open(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
-        let config = options::parse(url, &options)?;
-        migrations::migrate(&config).await?;
-        let connections = Connections::new(options::for_work(config, &options), &options).await?;
+        let server = options::parse(url, &options)?;
+        migrations::migrate(&server).await?;
+        let connections = Connections::new(options::for_work(server, &options), &options).await?;
         let store = Self { connections };
         store.epoch().await?;
         store.trim_nonces().await?;

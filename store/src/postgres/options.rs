@@ -1,10 +1,13 @@
 //! How to reach the database.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::SslMode;
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_rustls::rustls::RootCertStore;
 
+use super::tls::{self, Mode};
 use crate::StoreError;
 
 /// Settings of the connections.
@@ -18,6 +21,8 @@ pub struct PostgresOptions {
     pub statement_timeout: Duration,
     /// Time that a statement waits for a locked row.
     pub lock_timeout: Duration,
+    /// Who may vouch for the server; needed when [`checks_server`] says so.
+    pub authorities: Option<Arc<RootCertStore>>,
 }
 
 impl Default for PostgresOptions {
@@ -27,6 +32,7 @@ impl Default for PostgresOptions {
             connect_timeout: Duration::from_secs(2),
             statement_timeout: Duration::from_millis(2400),
             lock_timeout: Duration::from_millis(500),
+            authorities: None,
         }
     }
 }
@@ -36,24 +42,23 @@ fn unusable(what: &str) -> StoreError {
     StoreError::Unusable(format!("store.url is not a postgres URL: {what}; example: postgres://user@db:5432/app"))
 }
 
+/// Where the database is, and how a connection to it is protected.
+#[derive(Clone)]
+pub(super) struct Server {
+    pub(super) config: Config,
+    pub(super) tls: MakeRustlsConnect,
+}
+
 /// Reads the URL.
-pub(super) fn parse(url: &str, options: &PostgresOptions) -> Result<Config, StoreError> {
+pub(super) fn parse(url: &str, options: &PostgresOptions) -> Result<Server, StoreError> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(unusable("it does not begin with postgres:// or postgresql://"));
     }
-    let needs_tls = url.contains("sslmode=verify-ca") || url.contains("sslmode=verify-full");
-    let parsed = if needs_tls { None } else { Some(url.parse::<Config>()) };
-    let mut config = match parsed {
-        Some(Ok(config)) => config,
-        Some(Err(error)) => {
-            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            return Err(unusable(&cause));
-        }
-        None => return Err(no_tls()),
-    };
-    if config.get_ssl_mode() == SslMode::Require {
-        return Err(no_tls());
-    }
+    let (mode, url) = tls::split(url)?;
+    let mut config = url.parse::<Config>().map_err(|error| {
+        let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+        unusable(&cause)
+    })?;
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
         return Err(unusable("missing host"));
     }
@@ -67,15 +72,20 @@ pub(super) fn parse(url: &str, options: &PostgresOptions) -> Result<Config, Stor
     if config.get_application_name().is_none() {
         config.application_name("hallway");
     }
-    Ok(config)
+    if mode == Mode::Require && options.authorities.is_none() {
+        tracing::warn!(
+            "connections to Postgres are encrypted, but nobody checks who answers: sslmode=verify-full does"
+        );
+    }
+    Ok(Server { config, tls: tls::connector(mode, options.authorities.clone())? })
 }
 
-fn no_tls() -> StoreError {
-    StoreError::Unusable(
-        "store.url asks for TLS (sslmode=require), but TLS to Postgres is not built in yet; use sslmode=prefer on a \
-         trusted network, or a local proxy that speaks TLS to the server"
-            .to_owned(),
-    )
+/// Whether the URL wants the server to prove who it is, so that [`PostgresOptions::authorities`] are needed.
+///
+/// # Errors
+/// [`StoreError::Unusable`] when what the URL says of TLS is not understood.
+pub fn checks_server(url: &str) -> Result<bool, StoreError> {
+    Ok(tls::split(url)?.0 >= Mode::VerifyCa)
 }
 
 /// The connections that do the work. Every function relies on READ COMMITTED: a new snapshot for each statement inside.
@@ -83,16 +93,16 @@ fn no_tls() -> StoreError {
 /// Plans are made once for a connection and by index only. The planner would otherwise plan the large statements of a write anew
 /// at each call, which costs more than carrying them out; and a plan that was made while tables were small must not read them
 /// from end to end later, be it to join them with a few rows.
-pub(super) fn for_work(mut config: Config, options: &PostgresOptions) -> Config {
-    let given = config.get_options().unwrap_or_default().to_owned();
-    config.options(format!(
+pub(super) fn for_work(mut server: Server, options: &PostgresOptions) -> Server {
+    let given = server.config.get_options().unwrap_or_default().to_owned();
+    server.config.options(format!(
         "{given} -c lock_timeout={} -c statement_timeout={} -c default_transaction_isolation=read\\ committed -c jit=off \
          -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_mergejoin=off \
          -c enable_hashjoin=off",
         options.lock_timeout.as_millis(),
         options.statement_timeout.as_millis(),
     ));
-    config
+    server
 }
 
 #[cfg(test)]
@@ -101,7 +111,7 @@ mod tests {
     use super::*;
 
     fn fault(url: &str) -> String {
-        parse(url, &PostgresOptions::default()).unwrap_err().to_string()
+        parse(url, &PostgresOptions::default()).err().unwrap().to_string()
     }
 
     #[test]
@@ -116,14 +126,6 @@ mod tests {
             let message = fault(url);
             assert!(message.contains(word) && message.contains("example: postgres://"), "{url}: {message}");
             assert!(!message.contains("secret"), "the password is in {message}");
-        }
-    }
-
-    #[test]
-    fn tls_is_refused_in_words_until_it_is_built_in() {
-        for mode in ["require", "verify-full"] {
-            let message = fault(&format!("postgres://me@db/app?sslmode={mode}"));
-            assert!(message.contains("TLS to Postgres is not built in yet"), "{message}");
         }
     }
 }

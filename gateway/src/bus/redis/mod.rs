@@ -22,7 +22,6 @@ mod interest;
 mod options;
 mod publisher;
 mod subscriber;
-mod tls;
 
 use std::fmt;
 use std::sync::Arc;

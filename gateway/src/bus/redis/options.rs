@@ -4,10 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 use fred::types::RespVersion;
-use fred::types::config::{Config, ServerConfig};
+use fred::types::config::{Config, ServerConfig, TlsConfig, TlsConnector};
 
-use super::tls;
 use crate::bus::BusError;
+use crate::tls;
 
 /// Longest prefix of channels, in bytes.
 pub const CHANNEL_PREFIX_MAX_BYTES: usize = 64;
@@ -71,7 +71,11 @@ impl RedisOptions {
             ));
         }
         match (has_tls, &self.tls_ca_file) {
-            (true, file) => config.tls = Some(tls::connector(file.as_deref())?),
+            (true, file) => {
+                let client = tls::client("bus.tls_ca_file", file.as_deref());
+                let client = client.map_err(|error| BusError::Unusable(error.to_string()))?;
+                config.tls = Some(TlsConfig::from(TlsConnector::from(client)));
+            }
             (false, Some(_)) => {
                 return Err(unusable("bus.tls_ca_file is set, but bus.url has no TLS: write rediss instead of redis"));
             }

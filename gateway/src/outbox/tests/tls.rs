@@ -1,11 +1,11 @@
 //! Targets behind TLS: who vouches for them is checked, and so is their name.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hallway_store::Job;
+use loadtest_cluster::TlsFiles;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -19,50 +19,26 @@ use crate::outbox::Targets;
 use crate::outbox::client::{Bounds, deliver};
 use crate::outbox::verdict::Attempt;
 
-/// An authority and a certificate of localhost, made with `openssl`.
-struct Files {
-    directory: tempfile::TempDir,
+/// An authority and a certificate of 127.0.0.1, and where they are while this lives.
+fn files() -> (TlsFiles, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    (TlsFiles::make(directory.path(), "IP:127.0.0.1").unwrap(), directory)
 }
 
-impl Files {
-    fn make() -> Self {
-        let files = Self { directory: tempfile::tempdir().unwrap() };
-        std::fs::write(files.at("extensions"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
-        let key = "ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-        files.openssl(&format!("req -x509 -newkey {key} -days 2 -subj /CN=authority -keyout ca.key -out ca.crt"));
-        files.openssl(&format!("req -newkey {key} -subj /CN=localhost -keyout server.key -out server.csr"));
-        files.openssl(
-            "x509 -req -days 2 -CAcreateserial -in server.csr -CA ca.crt -CAkey ca.key -extfile extensions -out server.crt",
-        );
-        files
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn openssl(&self, words: &str) {
-        let mut command = Command::new("openssl");
-        command.args(words.split(' ')).current_dir(self.directory.path()).stdin(Stdio::null());
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "openssl {words}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    fn acceptor(&self) -> TlsAcceptor {
-        let certificates = CertificateDer::pem_file_iter(self.at("server.crt")).unwrap().map(Result::unwrap).collect();
-        let key = PrivateKeyDer::from_pem_file(self.at("server.key")).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(certificates, key)
-            .unwrap();
-        TlsAcceptor::from(Arc::new(config))
-    }
+fn acceptor(files: &TlsFiles) -> TlsAcceptor {
+    let certificates = CertificateDer::pem_file_iter(&files.certificate).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 /// What one attempt comes to at a server with these files, called so; the server takes one connection.
-async fn attempt(files: &Files, host: &str, ca_file: Option<&Path>) -> Attempt {
+async fn attempt(files: &TlsFiles, host: &str, ca_file: Option<&Path>) -> Attempt {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("https://{host}:{}/", listener.local_addr().unwrap().port());
     let config = WebhookConfig { tls_ca_file: ca_file.map(Path::to_owned), ..target(&url) };
@@ -73,7 +49,7 @@ async fn attempt(files: &Files, host: &str, ca_file: Option<&Path>) -> Attempt {
     let bounds = Bounds { connect: Duration::from_secs(10), response_max_bytes: 1024 };
     let serve = async {
         let (socket, _) = listener.accept().await.unwrap();
-        if let Ok(mut socket) = files.acceptor().accept(socket).await {
+        if let Ok(mut socket) = acceptor(files).accept(socket).await {
             let _ = socket.read(&mut [0; 4096]).await;
             let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
             let _ = socket.shutdown().await;
@@ -84,14 +60,14 @@ async fn attempt(files: &Files, host: &str, ca_file: Option<&Path>) -> Attempt {
 
 #[tokio::test]
 async fn a_target_is_trusted_when_its_authority_is_and_its_name_is_right() {
-    let files = Files::make();
-    let authority = files.at("ca.crt");
+    let (files, _directory) = files();
+    let authority = files.authority.clone();
     let taken = attempt(&files, "127.0.0.1", Some(&authority)).await;
     assert_eq!(taken, Attempt::Answered { status: 200, retry_after_ms: None });
-    let others = Files::make();
+    let (others, _elsewhere) = self::files();
     for (host, ca_file) in [
         // Somebody else's authority.
-        ("127.0.0.1", others.at("ca.crt")),
+        ("127.0.0.1", others.authority),
         // The certificate is of 127.0.0.1 only.
         ("localhost", authority),
     ] {

@@ -11,7 +11,7 @@ mod server;
 pub use cluster::TemporaryRedisCluster;
 pub use resp::Reply;
 pub use sentinel::TemporarySentinel;
-pub use server::{TemporaryRedis, TlsFiles};
+pub use server::TemporaryRedis;
 
 use std::io;
 use std::net::TcpListener;

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::resp::{self, Reply};
 use super::{free_ports, wait_until};
+use crate::certificates::TlsFiles;
 use crate::process;
 
 const STARTS_MAX: usize = 5;
@@ -23,15 +24,6 @@ pub struct TemporaryRedis {
     port: u16,
     tls_port: Option<u16>,
     server: Mutex<Option<Child>>,
-}
-
-/// Certificates for a server on the loopback, made for one test.
-#[derive(Debug, Clone)]
-pub struct TlsFiles {
-    /// The authority's certificate: what a client has to trust.
-    pub authority: PathBuf,
-    certificate: PathBuf,
-    key: PathBuf,
 }
 
 impl TemporaryRedis {
@@ -59,8 +51,8 @@ impl TemporaryRedis {
         let mut made = None;
         let server = Self::prepared(
             |directory| {
-                let files = TlsFiles::make(directory)?;
-                let arguments = files.arguments();
+                let files = TlsFiles::make(directory, "IP:127.0.0.1,DNS:localhost")?;
+                let arguments = tls_arguments(&files);
                 made = Some(files);
                 Ok(arguments)
             },
@@ -230,50 +222,15 @@ impl Drop for TemporaryRedis {
     }
 }
 
-impl TlsFiles {
-    fn make(directory: &Path) -> io::Result<Self> {
-        let at = |name: &str| directory.join(name);
-        let files = Self { authority: at("authority.crt"), certificate: at("server.crt"), key: at("server.key") };
-        let (authority_key, request, extensions) = (at("authority.key"), at("server.csr"), at("extensions"));
-        std::fs::write(&extensions, "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n")?;
-        let openssl = |words: &str, paths: &[(&str, &Path)]| {
-            let mut command = Command::new("openssl");
-            command.args(words.split(' ')).stdin(Stdio::null());
-            for (option, path) in paths {
-                command.arg(option).arg(path);
-            }
-            let output = command.output()?;
-            let told = || String::from_utf8_lossy(&output.stderr).into_owned();
-            if output.status.success() { Ok(()) } else { Err(io::Error::other(format!("openssl {words}: {}", told()))) }
-        };
-        openssl(
-            "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=hallway-test-authority",
-            &[("-keyout", &authority_key), ("-out", &files.authority)],
-        )?;
-        openssl("req -newkey rsa:2048 -nodes -subj /CN=localhost", &[("-keyout", &files.key), ("-out", &request)])?;
-        openssl(
-            "x509 -req -days 2 -CAcreateserial",
-            &[
-                ("-in", &request),
-                ("-CA", &files.authority),
-                ("-CAkey", &authority_key),
-                ("-extfile", &extensions),
-                ("-out", &files.certificate),
-            ],
-        )?;
-        Ok(files)
-    }
-
-    fn arguments(&self) -> Vec<String> {
-        let path = |path: &Path| path.to_string_lossy().into_owned();
-        [
-            ("--tls-cert-file", path(&self.certificate)),
-            ("--tls-key-file", path(&self.key)),
-            ("--tls-ca-cert-file", path(&self.authority)),
-            ("--tls-auth-clients", "no".to_owned()),
-        ]
-        .into_iter()
-        .flat_map(|(name, value)| [name.to_owned(), value])
-        .collect()
-    }
+fn tls_arguments(files: &TlsFiles) -> Vec<String> {
+    let path = |path: &Path| path.to_string_lossy().into_owned();
+    [
+        ("--tls-cert-file", path(&files.certificate)),
+        ("--tls-key-file", path(&files.key)),
+        ("--tls-ca-cert-file", path(&files.authority)),
+        ("--tls-auth-clients", "no".to_owned()),
+    ]
+    .into_iter()
+    .flat_map(|(name, value)| [name.to_owned(), value])
+    .collect()
 }
