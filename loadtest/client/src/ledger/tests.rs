@@ -431,52 +431,40 @@ fn of_a_membership_whose_end_was_trimmed_away_nothing_is_owed_and_of_one_whose_e
     }
 }
 
-/// User 1 stood at 3, was removed at 5, joined again at 8, and is reset for it to this number.
-fn joined_again(limited: bool, seq: u64) -> Verdict {
+/// User 1 stood at 3, and is reset to this number: for having joined again at 8, or because the room was trimmed to 8.
+fn reset_meanwhile(reason: ResetReason, limited: bool, seq: u64) -> Verdict {
     let mut run = Run { records: Vec::new(), random: StdRng::seed_from_u64(1) };
     let (session, stream, epoch) = (1, 0, 0);
-    for (joined, seq) in [(true, 1), (false, 5), (true, 8)] {
-        run.records.push(Record::Member { stream, user: 1, joined, seq });
+    let has_joined_again = reason == ResetReason::Joined;
+    let turns: &[_] = if has_joined_again { &[(true, 1), (false, 5), (true, 8)] } else { &[(true, 1)] };
+    for (joined, seq) in turns {
+        run.records.push(Record::Member { stream, user: 1, joined: *joined, seq: *seq });
     }
     run.records.push(Record::Open { session, user: 1, node: None, limited });
     run.records.push(Record::Connected { session });
     run.records.push(Record::Position { session, stream, epoch, seq: 3 });
-    let before = Some((epoch, 3));
-    run.records.push(Record::Reset { session, stream, epoch, seq, reason: ResetReason::Joined, before });
+    run.records.push(Record::Reset { session, stream, epoch, seq, reason, before: Some((epoch, 3)) });
     run.records.push(Record::Done { session });
-    run.judge()
-}
-
-/// User 1 stood at 3, the stream was trimmed to 8, and user 1 is reset for it to this number.
-fn trimmed_meanwhile(limited: bool, seq: u64) -> Verdict {
-    let mut run = Run { records: Vec::new(), random: StdRng::seed_from_u64(1) };
-    let (session, stream, epoch) = (1, 0, 0);
-    run.records.push(Record::Member { stream, user: 1, joined: true, seq: 1 });
-    run.records.push(Record::Open { session, user: 1, node: None, limited });
-    run.records.push(Record::Connected { session });
-    run.records.push(Record::Position { session, stream, epoch, seq: 3 });
-    let before = Some((epoch, 3));
-    run.records.push(Record::Reset { session, stream, epoch, seq, reason: ResetReason::Trimmed, before });
-    run.records.push(Record::Done { session });
-    run.judge_of_trimmed(&[8])
+    run.judge_of_trimmed(if has_joined_again { &[] } else { &[8] })
 }
 
 #[test]
-fn a_reset_for_what_is_no_longer_kept_lies_right_before_what_is_or_beyond_it_by_the_own_limit() {
-    for (limited, seq, is_explained) in
-        [(false, 7, true), (false, 12, false), (false, 6, false), (true, 7, true), (true, 12, true), (true, 6, false)]
-    {
-        let verdict = trimmed_meanwhile(limited, seq);
-        assert_eq!(!verdict.names(Invariant::I5), is_explained, "limited {limited}, to {seq}: {verdict:?}");
-    }
-}
-
-#[test]
-fn a_reset_for_joining_again_lies_right_before_it_or_beyond_it_by_the_own_limit() {
-    for (limited, seq, is_explained) in
-        [(false, 7, true), (false, 12, false), (false, 6, false), (true, 7, true), (true, 12, true), (true, 6, false)]
-    {
-        let verdict = joined_again(limited, seq);
-        assert_eq!(!verdict.names(Invariant::I5), is_explained, "limited {limited}, to {seq}: {verdict:?}");
+fn a_reset_for_joining_again_or_for_what_was_trimmed_lies_right_before_it_or_beyond_it_by_the_own_limit() {
+    for reason in [ResetReason::Joined, ResetReason::Trimmed] {
+        for (limited, seq, is_explained) in [
+            (false, 7, true),
+            (false, 12, false),
+            (false, 6, false),
+            (true, 7, true),
+            (true, 12, true),
+            (true, 6, false),
+        ] {
+            let verdict = reset_meanwhile(reason, limited, seq);
+            assert_eq!(
+                !verdict.names(Invariant::I5),
+                is_explained,
+                "{reason:?}, limited {limited}, to {seq}: {verdict:?}"
+            );
+        }
     }
 }
