@@ -256,6 +256,40 @@ fn a_bus_needs_a_store_that_nodes_share_and_a_secret_of_their_own() {
 }
 
 #[test]
+fn who_may_vouch_for_a_store_without_a_server_is_a_mistake() {
+    let told = faults(&Flags::default(), &[("HALLWAY__STORE__TLS_CA_FILE", "/ca.pem")], None);
+    let words = ["store.tls_ca_file is set without store.url", "HALLWAY__STORE__TLS_CA_FILE"];
+    assert!(words.iter().all(|words| told.contains(words)), "{told}");
+}
+
+/// What `hallway check-config` says with these variables, and whether it is content.
+fn check_config(variables: &[(&str, &str)]) -> (bool, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hallway"));
+    let development = [("HOME", "/nowhere"), ("HALLWAY__SERVER__DEV", "true")];
+    command.arg("check-config").env_clear().envs(development).envs(variables.iter().copied());
+    let output = command.output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_check_of_the_configuration_finds_servers_and_files_that_could_never_do() {
+    let (store, bus) = (|url| ("HALLWAY__STORE__URL", url), |url| ("HALLWAY__BUS__URL", url));
+    let good = store("postgres://ada:hunter2@db/app?sslmode=require");
+    let found = check_config(&[good, bus("redis://cache:6379")]);
+    assert!(found.0, "{found:?}");
+    for (variables, words) in [
+        (&[store("postgres://ada:hunter2@db/app?sslmode=all")][..], "sslmode=all in store.url is none of disable"),
+        (&[store("postgres://ada:hunter2@db/app?sslrootcert=system")], "set store.tls_ca_file"),
+        (&[good, ("HALLWAY__STORE__TLS_CA_FILE", "/nowhere.pem")], "store.tls_ca_file /nowhere.pem"),
+        (&[good, bus("redis-sentinel://ada:hunter2@cache")], "bus.url"),
+        (&[good, ("HALLWAY__CLUSTER__SECRET_FILE", "/nowhere.key")], "/nowhere.key"),
+    ] {
+        let (is_good, told) = check_config(variables);
+        assert!(!is_good && told.contains(words) && !told.contains("hunter2"), "{variables:?}: {told}");
+    }
+}
+
+#[test]
 fn the_password_of_a_bus_is_never_shown() {
     let flags = Flags {
         store_url: Some("postgres://db/app".to_owned()),

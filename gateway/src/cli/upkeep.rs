@@ -5,14 +5,18 @@ use std::sync::Arc;
 use hallway_store::Store;
 
 use super::{CliError, as_toml, block_on};
-use crate::config::Config;
+use crate::config::{Config, read_secret_file};
 use crate::outbox::Targets;
 
-/// Loading the configuration found no fault; the secret is the one thing left that can be wrong.
+/// Loading the configuration found no fault; what is left are the files that it names, and what its URLs ask for.
 pub(super) fn check_config(config: &Config) -> Result<(), CliError> {
     if config.auth.secret_file.is_some() {
         config.load_secret()?;
     }
+    if let Some(path) = &config.cluster.secret_file {
+        read_secret_file(path)?;
+    }
+    crate::server::check_servers(config).map_err(|error| CliError::Failed(error.to_string()))?;
     Targets::open(config).map_err(|error| CliError::Failed(error.to_string()))?;
     let mode = if config.server.dev { "development mode, " } else { "" };
     let store = config.store.url.as_ref().map_or_else(|| "the embedded store".to_owned(), ToString::to_string);

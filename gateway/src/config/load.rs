@@ -201,6 +201,7 @@ impl Layers {
 
     fn check(&mut self) {
         self.check_development_mode();
+        self.check_store();
         self.check_cluster();
         for (name, target) in self.config.webhooks.clone() {
             for (key, problem, advice) in target.faults(&name) {
@@ -230,6 +231,15 @@ impl Layers {
             limits.backlogs_max_bytes,
         );
         self.check_order("node_heartbeat_ms", limits.node_heartbeat_ms, "node_lease_ms", limits.node_lease_ms);
+    }
+
+    /// The embedded store is no server that somebody could vouch for.
+    fn check_store(&mut self) {
+        if self.config.store.url.is_none() && self.config.store.tls_ca_file.is_some() {
+            let problem = "store.tls_ca_file is set without store.url".to_owned();
+            let source = self.source("store.tls_ca_file");
+            self.fault(problem, source, "set store.url to a Postgres, or leave store.tls_ca_file out".to_owned());
+        }
     }
 
     /// A bus connects nodes that share a store, and takes only what is sealed with their secret.

@@ -29,8 +29,8 @@ use crate::tasks::Tasks;
 use crate::telemetry::metrics::Metrics;
 
 pub use drain::DrainReport;
-pub use open::open_store;
 use open::open_way;
+pub use open::{check_servers, open_store};
 
 use drain::Drain;
 

@@ -32,18 +32,35 @@ fn authorities(config: &Config, url: &StoreUrl) -> Result<Option<Arc<RootCertSto
     Ok(Some(Arc::new(roots)))
 }
 
+fn postgres_options(url: &StoreUrl, config: &Config) -> Result<PostgresOptions, StoreError> {
+    Ok(PostgresOptions {
+        connections_max: u32::try_from(config.store.pool_connections).unwrap_or(u32::MAX),
+        authorities: authorities(config, url)?,
+        ..PostgresOptions::default()
+    })
+}
+
+/// Whether the store and the bus are described as they have to be, as far as can be told without connecting.
+///
+/// # Errors
+/// [`ServeError`] with what to do about it.
+pub fn check_servers(config: &Config) -> Result<(), ServeError> {
+    if let Some(url) = &config.store.url {
+        postgres_options(url, config)?.check(url.expose())?;
+    }
+    if let Some(url) = &config.bus.url {
+        redis_options(url, config).check()?;
+    }
+    Ok(())
+}
+
 /// Opens the store and brings its schema up to date.
 ///
 /// # Errors
 /// [`StoreError`] with what to do about it.
 pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     if let Some(url) = &config.store.url {
-        let options = PostgresOptions {
-            connections_max: u32::try_from(config.store.pool_connections).unwrap_or(u32::MAX),
-            authorities: authorities(config, url)?,
-            ..PostgresOptions::default()
-        };
-        let store = PostgresStore::open(url.expose(), options).await?;
+        let store = PostgresStore::open(url.expose(), postgres_options(url, config)?).await?;
         return Ok(Arc::new(store.with_hand_outs(hand_out_rules(config))));
     }
     let (data_dir, rules) = (config.server.data_dir.clone(), hand_out_rules(config));

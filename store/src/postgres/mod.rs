@@ -67,6 +67,11 @@ impl PostgresStore {
     /// the server cannot be reached.
     pub async fn open(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
         let server = options::parse(url, &options)?;
+        if server.is_anybody {
+            tracing::warn!(
+                "connections to Postgres are encrypted, but nobody checks who answers: sslmode=verify-full does"
+            );
+        }
         migrations::migrate(&server).await?;
         let connections = Connections::new(options::for_work(server, &options), &options).await?;
         let store = Self { connections };

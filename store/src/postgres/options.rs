@@ -47,6 +47,18 @@ fn unusable(what: &str) -> StoreError {
 pub(super) struct Server {
     pub(super) config: Config,
     pub(super) tls: MakeRustlsConnect,
+    /// TLS is demanded of it, and nothing that shows who it is.
+    pub(super) is_anybody: bool,
+}
+
+impl PostgresOptions {
+    /// Whether a URL can be used with these settings, without connecting.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] with what is wrong, and what to do.
+    pub fn check(&self, url: &str) -> Result<(), StoreError> {
+        parse(url, self).map(|_| ())
+    }
 }
 
 /// Reads the URL.
@@ -72,12 +84,8 @@ pub(super) fn parse(url: &str, options: &PostgresOptions) -> Result<Server, Stor
     if config.get_application_name().is_none() {
         config.application_name("hallway");
     }
-    if mode == Mode::Require && options.authorities.is_none() {
-        tracing::warn!(
-            "connections to Postgres are encrypted, but nobody checks who answers: sslmode=verify-full does"
-        );
-    }
-    Ok(Server { config, tls: tls::connector(mode, options.authorities.clone())? })
+    let is_anybody = mode == Mode::Require && options.authorities.is_none();
+    Ok(Server { config, tls: tls::connector(mode, options.authorities.clone())?, is_anybody })
 }
 
 /// Whether the URL wants the server to prove who it is, so that [`PostgresOptions::authorities`] are needed.
