@@ -135,10 +135,12 @@ pub(super) async fn read(
         if reset.is_some() {
             // What was trimmed may have held this person's removal, after which nothing is theirs.
             let Some(since) = service.member_since(&connection.user, &wanted.stream).await else { return Err(behind) };
-            let Some(ends) = ends_in_log(&sessions, &connection.user, wanted.joined_seq, &page).await else {
-                return Err(behind);
-            };
-            is_over = since != Some(wanted.joined_seq) && !ends;
+            // Of a membership that lasts there is no end to look for.
+            if since != Some(wanted.joined_seq) {
+                let ends = ends_in_log(&sessions, &connection.user, wanted.joined_seq, &page).await;
+                let Some(ends) = ends else { return Err(behind) };
+                is_over = !ends;
+            }
         }
         handed.push(PageForPair {
             connection: connection.id,

@@ -188,22 +188,31 @@ async fn a_slow_reader_whose_removal_was_trimmed_gets_nothing_from_after_it() {
     assert!(seen.iter().all(|seq| *seq <= removed), "events from after the removal at {removed}: {seen:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_end_of_a_membership_that_is_too_far_on_in_a_trimmed_log_is_not_looked_for_without_end() {
+/// A reader of a log that is trimmed behind what they have, and then holds more than the 64 pages (of one event each) in which the end
+/// of a membership is looked for. With the joining, the first number that is kept, and the last one before a removal.
+async fn trimmed_before_a_lagging_reader(is_removed: bool) -> (TestNode, Seat, Seq, Seq, Seq) {
     let (node, store) = TestNode::start_with_faults(|config| {
         small_buffers(config);
         config.limits.ring_max_bytes = 1024;
         config.limits.page_events_max = 1;
     })
     .await;
-    let (mut ada, mut sleeper, joined) = lagging_reader(&node).await;
-    // 64 pages of one event each are looked through.
+    let (mut ada, sleeper, joined) = lagging_reader(&node).await;
     let kept_from = ada.say("lobby", "the first that is kept").await;
+    let mut last = kept_from;
     for number in 0..70 {
-        ada.say("lobby", &format!("{number}")).await;
+        last = ada.say("lobby", &format!("{number}")).await;
     }
-    ada.done("room.remove", json!({"room": "lobby", "user": "sleeper"})).await;
+    if is_removed {
+        ada.done("room.remove", json!({"room": "lobby", "user": "sleeper"})).await;
+    }
     hallway_store::Upkeep::trim(&*store, &room_stream("lobby"), kept_from).await.unwrap();
+    (node, sleeper, joined, kept_from, last)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_membership_that_is_too_far_on_in_a_trimmed_log_is_not_looked_for_without_end() {
+    let (node, mut sleeper, joined, kept_from, _) = trimmed_before_a_lagging_reader(true).await;
     let until = tokio::time::Instant::now() + PATIENCE;
     while node.metric("hallway_membership_looks_cut_short_total").await < 1.0 {
         sleeper.ping().await;
@@ -214,6 +223,20 @@ async fn the_end_of_a_membership_that_is_too_far_on_in_a_trimmed_log_is_not_look
     }
     let seen = sleeper.unread_numbers_of("lobby");
     assert!(!seen.is_empty() && seen.iter().all(|seq| (joined..kept_from).contains(seq)), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_membership_that_lasts_is_not_looked_for_in_a_trimmed_log() {
+    let (node, mut sleeper, joined, kept_from, last) = trimmed_before_a_lagging_reader(false).await;
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while sleeper.unread_numbers_of("lobby").last() < Some(&last) {
+        sleeper.ping().await;
+        assert!(tokio::time::Instant::now() < until, "only {:?} came", sleeper.unread_numbers_of("lobby"));
+    }
+    let resets = [sleeper.reset("lobby").await, sleeper.reset("lobby").await];
+    let expected = [(joined - 1, ResetReason::Joined), (kept_from - 1, ResetReason::Trimmed)];
+    assert_eq!(resets.map(|reset| (reset.seq, reset.reason)), expected);
+    assert_eq!(node.metric("hallway_membership_looks_cut_short_total").await, 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -43,25 +43,27 @@ const MODES: [(&str, Mode); 5] = [
     ("verify-full", Mode::VerifyFull),
 ];
 
-/// Reads the mode. The URL comes back with a mode that the driver knows: it does not look at certificates, the connector does.
+/// Reads the mode. Where the URL names one it comes back with one that the driver knows: it does not look at certificates, the
+/// connector does.
 pub(super) fn split(url: &str) -> Result<(Mode, String), StoreError> {
     let Some((base, query)) = url.split_once('?') else { return Ok((Mode::Prefer, url.to_owned())) };
-    let mut mode = Mode::Prefer;
+    let mut mode = None;
     let mut kept = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=') {
-            Some(("sslmode", name)) => mode = named(name)?,
+            Some(("sslmode", name)) => mode = Some(named(name)?),
             Some((name @ ("sslrootcert" | "sslcert" | "sslkey" | "sslcrl"), _)) => return Err(elsewhere(name)),
             _ => kept.push(pair),
         }
     }
-    let known = match mode {
-        Mode::Disable => "sslmode=disable",
-        Mode::Prefer => "sslmode=prefer",
-        Mode::Require | Mode::VerifyCa | Mode::VerifyFull => "sslmode=require",
-    };
-    kept.push(known);
-    Ok((mode, format!("{base}?{}", kept.join("&"))))
+    // Where it names none nothing is added: it would overrule one whose name is spelt in another way (`ssl%6Dode`).
+    match mode {
+        None => {}
+        Some(Mode::Disable) => kept.push("sslmode=disable"),
+        Some(Mode::Prefer) => kept.push("sslmode=prefer"),
+        Some(Mode::Require | Mode::VerifyCa | Mode::VerifyFull) => kept.push("sslmode=require"),
+    }
+    Ok((mode.unwrap_or(Mode::Prefer), format!("{base}?{}", kept.join("&"))))
 }
 
 fn named(name: &str) -> Result<Mode, StoreError> {
@@ -173,12 +175,13 @@ mod tests {
     fn the_mode_is_read_and_the_rest_of_the_url_is_left_alone() {
         for (query, mode, kept) in [
             ("", Mode::Prefer, ""),
-            ("?", Mode::Prefer, "?sslmode=prefer"),
+            ("?", Mode::Prefer, "?"),
             ("?sslmode=disable", Mode::Disable, "?sslmode=disable"),
             ("?a=b&sslmode=verify-full&c=d%26", Mode::VerifyFull, "?a=b&c=d%26&sslmode=require"),
             ("?sslmode=verify-ca", Mode::VerifyCa, "?sslmode=require"),
             ("?sslmode=require&channel_binding=require", Mode::Require, "?channel_binding=require&sslmode=require"),
-            ("?connect_timeout=3", Mode::Prefer, "?connect_timeout=3&sslmode=prefer"),
+            ("?connect_timeout=3", Mode::Prefer, "?connect_timeout=3"),
+            ("?ssl%6Dode=require", Mode::Prefer, "?ssl%6Dode=require"),
         ] {
             let (found, url) = split(&format!("postgres://me@db/app{query}")).unwrap();
             assert_eq!((found, url), (mode, format!("postgres://me@db/app{kept}")));
